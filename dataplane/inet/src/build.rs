@@ -50,7 +50,8 @@ impl Envelope {
     /// Writes the headers at the start of `out` and returns what is behind them. An IPv4
     /// packet is an atomic one (RFC 6864): don't fragment, identification 0.
     ///
-    /// `None` if `out` is too short, the families differ, or the lengths exceed 16 bits.
+    /// `None`, and nothing written, if `out` is too short, the families differ, or the
+    /// lengths exceed 16 bits.
     #[inline]
     pub fn write<'a>(
         &self,
@@ -63,6 +64,11 @@ impl Envelope {
             Family::Ipv6 => (ETHERTYPE_IPV6, 0),
         };
         let length = u16::try_from(network + segment_length).ok()?;
+        if out.len() < self.length()
+            || self.source.address.family() != self.destination.address.family()
+        {
+            return None;
+        }
         let tags = self.vlan.as_slice();
         let first = tags.first().map_or(ether_type, |tag| tag.protocol);
         let mut out = put(out, self.ethernet.emit(first))?;

@@ -3,7 +3,6 @@
 use crate::build::{Envelope, put};
 use crate::flow::{Address, Endpoint, Family, FlowKey, Protocol};
 use crate::packet::{Packet, Transport};
-use crate::wire::ethernet::is_group;
 use crate::wire::icmp::{self, IcmpMessage};
 use crate::wire::icmpv6::{self, Icmpv6Message};
 use crate::wire::{ipv4, ipv6};
@@ -119,14 +118,5 @@ fn quoted_key(ends: (Address, Address), protocol: u8, segment: &[u8]) -> Option<
 
 fn may_be_told(packet: &Packet) -> bool {
     let source = packet.key.remote.address;
-    let destination = packet.key.local.address;
-    !is_group(packet.ethernet.destination)
-        && !is_group(packet.ethernet.source)
-        && !destination.is_multicast()
-        && !destination.is_limited_broadcast()
-        && !source.is_multicast()
-        && !source.is_unspecified()
-        && !source.is_loopback()
-        && !source.is_this_network()
-        && !source.is_reserved()
+    packet.is_between_hosts() && !source.is_loopback() && !source.is_reserved()
 }

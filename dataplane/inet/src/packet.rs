@@ -3,7 +3,9 @@
 use crate::error::ParseError;
 use crate::flow::{Address, Endpoint, FlowKey, Protocol};
 use crate::wire::checksum::{Sum, looks_unfinished};
-use crate::wire::ethernet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, EthernetHeader, EthernetView};
+use crate::wire::ethernet::{
+    ETHERTYPE_IPV4, ETHERTYPE_IPV6, EthernetHeader, EthernetView, is_group,
+};
 use crate::wire::icmp::{IcmpMessage, IcmpView};
 use crate::wire::icmpv6::{Icmpv6Message, Icmpv6View};
 use crate::wire::ipv4::Ipv4View;
@@ -109,6 +111,24 @@ impl Packet {
     pub fn network<'a>(&self, frame: &'a [u8]) -> &'a [u8] {
         frame.get(usize::from(self.network_offset)..self.payload_range().end).unwrap_or(&[])
     }
+
+    /// Whether both ends are single hosts on both layers, as those of an answer must be.
+    #[inline]
+    #[must_use]
+    pub(crate) const fn is_between_hosts(&self) -> bool {
+        !is_group(self.ethernet.destination)
+            && !is_group(self.ethernet.source)
+            && names_host(&self.key.local.address)
+            && names_host(&self.key.remote.address)
+    }
+}
+
+#[inline]
+const fn names_host(address: &Address) -> bool {
+    !(address.is_multicast()
+        || address.is_limited_broadcast()
+        || address.is_unspecified()
+        || address.is_this_network())
 }
 
 /// Reads a frame.

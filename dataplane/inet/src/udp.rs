@@ -3,9 +3,8 @@
 use core::ops::Range;
 
 use crate::build::{Envelope, put};
-use crate::flow::Protocol;
-use crate::packet::{ChecksumState, Packet};
-use crate::wire::ethernet::is_group;
+use crate::flow::{FlowKey, Protocol};
+use crate::packet::{ChecksumState, Packet, Transport};
 use crate::wire::udp::{HEADER_LENGTH, UdpHeader};
 
 /// Turns a received datagram into one that goes back with the same payload, and returns
@@ -18,8 +17,8 @@ use crate::wire::udp::{HEADER_LENGTH, UdpHeader};
 /// A checksum that was verified still holds, because addresses and ports trade places and a
 /// sum does not mind; any other is computed.
 ///
-/// `None`, and the frame as it was: `packet` is no datagram or not this frame's, or it went
-/// to or came from a group address, which is no source to answer with and no one to answer.
+/// `None`, and the frame as it was, if `packet` is no datagram or not this frame's, or if
+/// either end is no single host: a group address of either layer, `0.0.0.0/8`, `::`.
 #[inline]
 #[must_use]
 pub fn reply_in_place(frame: &mut [u8], packet: &Packet) -> Option<Range<usize>> {
@@ -52,7 +51,10 @@ fn write_reply(
     payload_length: usize,
     checksum: Option<u16>,
 ) -> Option<Range<usize>> {
-    let FlowEnds { local, remote } = answerable(packet)?;
+    if packet.transport != Transport::Udp || !packet.is_between_hosts() {
+        return None;
+    }
+    let FlowKey { local, remote, .. } = packet.key;
     let envelope = Envelope {
         ethernet: packet.ethernet.reversed(),
         vlan: packet.vlan,
@@ -79,23 +81,4 @@ fn write_reply(
     let rest = envelope.write(frame.get_mut(start..end)?, Protocol::Udp, segment_length)?;
     put(rest, header.emit())?;
     Some(start..end)
-}
-
-struct FlowEnds {
-    local: crate::flow::Endpoint,
-    remote: crate::flow::Endpoint,
-}
-
-#[inline]
-fn answerable(packet: &Packet) -> Option<FlowEnds> {
-    let (local, remote) = (packet.key.local, packet.key.remote);
-    let is_answerable = packet.key.protocol == Protocol::Udp
-        && !is_group(packet.ethernet.destination)
-        && !is_group(packet.ethernet.source)
-        && !local.address.is_multicast()
-        && !local.address.is_limited_broadcast()
-        && !remote.address.is_multicast()
-        && !remote.address.is_limited_broadcast()
-        && !remote.address.is_unspecified();
-    is_answerable.then_some(FlowEnds { local, remote })
 }
