@@ -180,6 +180,16 @@ impl Ipv6Header {
 /// [`ParseError::Fragment`].
 #[inline]
 pub fn skip_extensions(next_header: u8, payload: &[u8]) -> Result<UpperLayer<'_>, ParseError> {
+    match is_extension(next_header) {
+        true => walk_extensions(next_header, payload),
+        false => Ok(UpperLayer { protocol: next_header, payload }),
+    }
+}
+
+/// Apart from the common case, which has none.
+#[cold]
+#[inline(never)]
+fn walk_extensions(next_header: u8, payload: &[u8]) -> Result<UpperLayer<'_>, ParseError> {
     let mut upper = UpperLayer { protocol: next_header, payload };
     for position in 0..=EXTENSIONS_MAX {
         if !is_extension(upper.protocol) {

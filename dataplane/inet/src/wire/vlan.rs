@@ -81,9 +81,6 @@ impl VlanTags {
     /// [`ParseError::VlanTruncated`], [`ParseError::VlanTooManyTags`].
     #[inline]
     pub fn parse(ether_type: u16, payload: &[u8]) -> Result<Untagged<'_>, ParseError> {
-        if !is_tag(ether_type) {
-            return Ok(Untagged { tags: VlanTags::NONE, ether_type, payload });
-        }
         let mut untagged = Untagged { tags: VlanTags::NONE, ether_type, payload };
         for slot in 0..TAGS_MAX {
             if !is_tag(untagged.ether_type) {
@@ -126,6 +123,9 @@ impl VlanTags {
     }
 }
 
-const fn is_tag(ether_type: u16) -> bool {
+/// Whether an EtherType is a tag's protocol identifier.
+#[inline]
+#[must_use]
+pub const fn is_tag(ether_type: u16) -> bool {
     matches!(ether_type, TPID_CUSTOMER | TPID_SERVICE)
 }
