@@ -1,0 +1,223 @@
+//! `BPF_PROG_TYPE_SK_LOOKUP`: which socket shall have a packet that no connected socket has.
+//!
+//! Context: `struct bpf_sk_lookup` in include/uapi/linux/bpf.h; access rules:
+//! `sk_lookup_is_valid_access` in net/core/filter.c; the way several programs combine:
+//! `BPF_PROG_SK_LOOKUP_RUN_ARRAY` in include/linux/filter.h.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::sync::Arc;
+
+use super::{AttachType, ContextField, FieldKind, Hook, ProgramType, Returns};
+use crate::fault::{Fault, FaultKind};
+use crate::helper::{HelperId, Host, SocketId};
+use crate::interp;
+use crate::machine::Machine;
+use crate::program::Program;
+
+/// `SK_DROP`.
+const SK_DROP: u64 = 0;
+/// `SK_PASS`.
+const SK_PASS: u64 = 1;
+/// Size of `struct bpf_sk_lookup`, bytes.
+const CONTEXT_SIZE: usize = 72;
+
+const fn scalar(name: &'static str, offset: u16, size: u16) -> ContextField {
+    ContextField { name, offset, size, widest: 4, kind: FieldKind::Scalar, writable: false }
+}
+
+/// The hook. The port is read in two bytes, or in four for programs older than the field's change.
+pub static HOOK: Hook = Hook {
+    program_type: ProgramType::SkLookup,
+    attach_types: &[AttachType::SkLookup],
+    sections: &["sk_lookup"],
+    context_size: CONTEXT_SIZE,
+    context: &[
+        ContextField {
+            name: "sk",
+            offset: 0,
+            size: 8,
+            widest: 8,
+            kind: FieldKind::SocketOrNull,
+            writable: false,
+        },
+        scalar("family", 8, 4),
+        scalar("protocol", 12, 4),
+        scalar("remote_ip4", 16, 4),
+        scalar("remote_ip6", 20, 16),
+        scalar("remote_port", 36, 4),
+        scalar("local_ip4", 40, 4),
+        scalar("local_ip6", 44, 16),
+        scalar("local_port", 60, 4),
+        scalar("ingress_ifindex", 64, 4),
+    ],
+    helpers: &[
+        HelperId::MAP_LOOKUP_ELEM,
+        HelperId::MAP_UPDATE_ELEM,
+        HelperId::MAP_DELETE_ELEM,
+        HelperId::KTIME_GET_NS,
+        HelperId::TRACE_PRINTK,
+        HelperId::GET_PRANDOM_U32,
+        HelperId::GET_SMP_PROCESSOR_ID,
+        HelperId::SK_RELEASE,
+        HelperId::SK_ASSIGN,
+    ],
+    returns: Returns { low: SK_DROP, high: SK_PASS },
+};
+
+/// `struct bpf_sk_lookup`, as programs see it. The selected socket lives in the run, not here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, align(8))]
+pub struct SkLookupContext {
+    bytes: [u8; CONTEXT_SIZE],
+}
+
+impl SkLookupContext {
+    /// An IPv4 packet's lookup. `protocol` is `IPPROTO_TCP` or `IPPROTO_UDP`; `ingress_ifindex` is
+    /// the device that it came in on.
+    pub fn v4(
+        protocol: u8,
+        remote: SocketAddrV4,
+        local: SocketAddrV4,
+        ingress_ifindex: u32,
+    ) -> Self {
+        let mut context = Self::empty(2, protocol, remote.port(), local.port(), ingress_ifindex);
+        context.bytes[16..20].copy_from_slice(&remote.ip().octets());
+        context.bytes[40..44].copy_from_slice(&local.ip().octets());
+        context
+    }
+
+    /// An IPv6 packet's lookup.
+    pub fn v6(
+        protocol: u8,
+        remote: SocketAddrV6,
+        local: SocketAddrV6,
+        ingress_ifindex: u32,
+    ) -> Self {
+        let mut context = Self::empty(10, protocol, remote.port(), local.port(), ingress_ifindex);
+        context.bytes[20..36].copy_from_slice(&remote.ip().octets());
+        context.bytes[44..60].copy_from_slice(&local.ip().octets());
+        context
+    }
+
+    /// `AF_INET` (2) or `AF_INET6` (10).
+    pub fn family(&self) -> u16 {
+        u16::from_le_bytes([self.bytes[8], self.bytes[9]])
+    }
+
+    /// `IPPROTO_TCP` (6) or `IPPROTO_UDP` (17).
+    pub fn protocol(&self) -> u8 {
+        self.bytes[12]
+    }
+
+    /// Where the packet came from.
+    pub fn remote(&self) -> SocketAddr {
+        let port = u16::from_be_bytes([self.bytes[36], self.bytes[37]]);
+        self.address(16, 20, port)
+    }
+
+    /// Where the packet goes to.
+    pub fn local(&self) -> SocketAddr {
+        let port = u16::from_le_bytes([self.bytes[60], self.bytes[61]]);
+        self.address(40, 44, port)
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8; CONTEXT_SIZE] {
+        &self.bytes
+    }
+
+    fn empty(family: u16, protocol: u8, remote_port: u16, local_port: u16, ifindex: u32) -> Self {
+        let mut bytes = [0; CONTEXT_SIZE];
+        bytes[8..10].copy_from_slice(&family.to_le_bytes());
+        bytes[12] = protocol;
+        bytes[36..38].copy_from_slice(&remote_port.to_be_bytes());
+        bytes[60..62].copy_from_slice(&local_port.to_le_bytes());
+        bytes[64..68].copy_from_slice(&ifindex.to_le_bytes());
+        SkLookupContext { bytes }
+    }
+
+    fn address(&self, v4: usize, v6: usize, port: u16) -> SocketAddr {
+        if self.family() == 2 {
+            let mut octets = [0; 4];
+            octets.copy_from_slice(&self.bytes[v4..v4 + 4]);
+            return SocketAddr::from((Ipv4Addr::from(octets), port));
+        }
+        let mut octets = [0; 16];
+        octets.copy_from_slice(&self.bytes[v6..v6 + 16]);
+        SocketAddr::from((Ipv6Addr::from(octets), port))
+    }
+}
+
+/// `SK_PASS` or `SK_DROP`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// Go on with the selected socket, or with the ordinary lookup where there is none.
+    Pass,
+    /// Refuse the packet, as if no socket were there.
+    Drop,
+}
+
+/// What one program did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProgramResult {
+    /// It returned `SK_PASS`.
+    Pass,
+    /// It returned `SK_DROP`.
+    Drop,
+    /// It misbehaved; counted as `SK_DROP`, its selection discarded.
+    Fault(Fault),
+}
+
+/// What all programs together did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SkLookupOutcome {
+    /// What to do with the packet.
+    pub verdict: Verdict,
+    /// The selected socket; `None` goes on with the ordinary lookup, or is a drop.
+    pub selected: Option<SocketId>,
+    /// The selection asked to leave the socket's reuseport group alone.
+    pub no_reuseport: bool,
+}
+
+/// The socket that a program, or all before it, selected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Selection {
+    pub(crate) socket: Option<SocketId>,
+    pub(crate) no_reuseport: bool,
+}
+
+/// Runs every program in order, and combines them as the kernel does: the last selection of a
+/// program that passed wins; one of them beats any number of drops; else one drop drops.
+///
+/// `each` is told each program's index and result.
+pub fn run_sk_lookup<H: Host>(
+    programs: &[Arc<Program>],
+    context: &mut SkLookupContext,
+    host: &mut H,
+    machine: &mut Machine,
+    each: &mut dyn FnMut(usize, ProgramResult),
+) -> SkLookupOutcome {
+    let mut committed = Selection::default();
+    let mut all_passed = true;
+    for (index, program) in programs.iter().enumerate() {
+        let mut selection = committed;
+        let returned = interp::run(program, context, &mut selection, host, machine);
+        let result = match returned {
+            Ok(SK_PASS) => ProgramResult::Pass,
+            Ok(SK_DROP) => ProgramResult::Drop,
+            Ok(value) => ProgramResult::Fault(Fault { pc: 0, kind: FaultKind::Return(value) }),
+            Err(fault) => ProgramResult::Fault(fault),
+        };
+        match result {
+            ProgramResult::Pass if selection.socket.is_some() => committed = selection,
+            ProgramResult::Pass => {}
+            ProgramResult::Drop | ProgramResult::Fault(_) => all_passed = false,
+        }
+        each(index, result);
+    }
+    let passed = all_passed || committed.socket.is_some();
+    SkLookupOutcome {
+        verdict: if passed { Verdict::Pass } else { Verdict::Drop },
+        selected: committed.socket,
+        no_reuseport: committed.no_reuseport,
+    }
+}

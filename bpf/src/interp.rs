@@ -1,0 +1,234 @@
+//! The interpreter: the meaning of the instructions, every access checked.
+
+use crate::atomic::AtomicOp;
+use crate::code::Op;
+use crate::fault::{Fault, FaultKind};
+use crate::helper::{self, HelperId, Host};
+use crate::hook::sk_lookup::{Selection, SkLookupContext};
+use crate::insn::{CMPXCHG, Code, FETCH, XCHG};
+use crate::machine::{FRAMES, Machine, Saved};
+use crate::memory::{self, Run};
+use crate::program::Program;
+
+/// Sixteen, so that a register's four bits need no check; r11 stays zero.
+type Registers = [u64; 16];
+
+/// Runs a program to its exit; the value of r0.
+pub(crate) fn run<H: Host>(
+    program: &Program,
+    context: &SkLookupContext,
+    selection: &mut Selection,
+    host: &mut H,
+    machine: &mut Machine,
+) -> Result<u64, Fault> {
+    machine.begin();
+    let mut run = Run { program, context, selection, host, machine };
+    let mut pc = 0;
+    execute(&mut run, &mut pc).map_err(|kind| Fault { pc: pc as u32, kind })
+}
+
+/// The loop. `pc` is the instruction at work, also when it faults.
+fn execute<H: Host>(run: &mut Run<'_, H>, pc: &mut usize) -> Result<u64, FaultKind> {
+    let program = run.program;
+    let ops = &program.ops[..];
+    let mut regs: Registers = [0; 16];
+    regs[1] = memory::context();
+    regs[10] = memory::frame_pointer(0);
+    let mut left = run.machine.budget;
+    loop {
+        let op = ops[*pc];
+        left = left.checked_sub(1).ok_or(FaultKind::Budget)?;
+        let dst = usize::from(op.dst & 15);
+        let operand = regs[usize::from(op.src & 15)].wrapping_add(op.imm);
+        let at = |base: u64| base.wrapping_add(i64::from(op.offset) as u64);
+        match op.code {
+            Code::Load8 => regs[dst] = run.load::<1>(at(operand))?,
+            Code::Load16 => regs[dst] = run.load::<2>(at(operand))?,
+            Code::Load32 => regs[dst] = run.load::<4>(at(operand))?,
+            Code::Load64 => regs[dst] = run.load::<8>(at(operand))?,
+            Code::LoadSx8 => regs[dst] = sign_extend(run.load::<1>(at(operand))?, 8),
+            Code::LoadSx16 => regs[dst] = sign_extend(run.load::<2>(at(operand))?, 16),
+            Code::LoadSx32 => regs[dst] = sign_extend(run.load::<4>(at(operand))?, 32),
+            Code::Store8 => run.store::<1>(at(regs[dst]), operand)?,
+            Code::Store16 => run.store::<2>(at(regs[dst]), operand)?,
+            Code::Store32 => run.store::<4>(at(regs[dst]), operand)?,
+            Code::Store64 => run.store::<8>(at(regs[dst]), operand)?,
+            Code::Atomic32 | Code::Atomic64 => atomic(run, op, &mut regs)?,
+            Code::LdImm64 => {
+                regs[dst] = op.imm;
+                *pc += 1;
+            }
+            Code::Call => {
+                let arguments = [regs[1], regs[2], regs[3], regs[4], regs[5]];
+                regs[0] = helper::call(run, HelperId(op.imm as u32), arguments)?;
+                // What a call leaves in r1–r5 may not be read; here it is zero.
+                regs[1..6].fill(0);
+            }
+            Code::CallLocal => {
+                call(run, &mut regs, *pc)?;
+                *pc = op.offset as usize;
+                continue;
+            }
+            Code::Exit => match leave(run, &mut regs) {
+                Some(caller) => *pc = caller,
+                None if run.machine.sockets.any_held() => return Err(FaultKind::Unreleased),
+                None => return Ok(regs[0]),
+            },
+            Code::Ja | Code::Gotol => {
+                *pc = op.offset as usize;
+                continue;
+            }
+            code if code.is_conditional() => {
+                if is_taken(code, regs[dst], operand) {
+                    *pc = op.offset as usize;
+                    continue;
+                }
+            }
+            code => regs[dst] = alu(code, regs[dst], operand),
+        }
+        *pc += 1;
+    }
+}
+
+/// The result of an arithmetic operation. Division by zero gives 0, modulo zero leaves the dividend.
+#[inline(always)]
+fn alu(code: Code, a: u64, b: u64) -> u64 {
+    let (a32, b32) = (a as u32, b as u32);
+    match code {
+        Code::Add64 => a.wrapping_add(b),
+        Code::Sub64 => a.wrapping_sub(b),
+        Code::Mul64 => a.wrapping_mul(b),
+        Code::Div64 => a.checked_div(b).unwrap_or(0),
+        Code::Sdiv64 if b == 0 => 0,
+        Code::Sdiv64 => (a as i64).wrapping_div(b as i64) as u64,
+        Code::Or64 => a | b,
+        Code::And64 => a & b,
+        Code::Lsh64 => a.wrapping_shl(b32),
+        Code::Rsh64 => a.wrapping_shr(b32),
+        Code::Arsh64 => (a as i64).wrapping_shr(b32) as u64,
+        Code::Neg64 => a.wrapping_neg(),
+        Code::Mod64 => a.checked_rem(b).unwrap_or(a),
+        Code::Smod64 if b == 0 => a,
+        Code::Smod64 => (a as i64).wrapping_rem(b as i64) as u64,
+        Code::Xor64 => a ^ b,
+        Code::Mov64 => b,
+        Code::Movsx64From8 => sign_extend(b, 8),
+        Code::Movsx64From16 => sign_extend(b, 16),
+        Code::Movsx64From32 => sign_extend(b, 32),
+        Code::Le16 => a & 0xffff,
+        Code::Le32 => a & 0xffff_ffff,
+        Code::Le64 => a,
+        Code::Be16 => (a as u16).swap_bytes().into(),
+        Code::Be32 => a32.swap_bytes().into(),
+        Code::Be64 => a.swap_bytes(),
+        code => u64::from(alu32(code, a32, b32)),
+    }
+}
+
+#[inline(always)]
+fn alu32(code: Code, a: u32, b: u32) -> u32 {
+    match code {
+        Code::Add32 => a.wrapping_add(b),
+        Code::Sub32 => a.wrapping_sub(b),
+        Code::Mul32 => a.wrapping_mul(b),
+        Code::Div32 => a.checked_div(b).unwrap_or(0),
+        Code::Sdiv32 if b == 0 => 0,
+        Code::Sdiv32 => (a as i32).wrapping_div(b as i32) as u32,
+        Code::Or32 => a | b,
+        Code::And32 => a & b,
+        Code::Lsh32 => a.wrapping_shl(b),
+        Code::Rsh32 => a.wrapping_shr(b),
+        Code::Arsh32 => (a as i32).wrapping_shr(b) as u32,
+        Code::Neg32 => a.wrapping_neg(),
+        Code::Mod32 => a.checked_rem(b).unwrap_or(a),
+        Code::Smod32 if b == 0 => a,
+        Code::Smod32 => (a as i32).wrapping_rem(b as i32) as u32,
+        Code::Xor32 => a ^ b,
+        Code::Movsx32From8 => i32::from(b as i8) as u32,
+        Code::Movsx32From16 => i32::from(b as i16) as u32,
+        // What is left is Mov32; the loop sends nothing else here.
+        _ => b,
+    }
+}
+
+#[inline(always)]
+fn is_taken(code: Code, a: u64, b: u64) -> bool {
+    let (a32, b32) = (a as u32, b as u32);
+    match code {
+        Code::Jeq64 => a == b,
+        Code::Jne64 => a != b,
+        Code::Jgt64 => a > b,
+        Code::Jge64 => a >= b,
+        Code::Jlt64 => a < b,
+        Code::Jle64 => a <= b,
+        Code::Jset64 => a & b != 0,
+        Code::Jsgt64 => a as i64 > b as i64,
+        Code::Jsge64 => a as i64 >= b as i64,
+        Code::Jslt64 => (a as i64) < b as i64,
+        Code::Jsle64 => a as i64 <= b as i64,
+        Code::Jeq32 => a32 == b32,
+        Code::Jne32 => a32 != b32,
+        Code::Jgt32 => a32 > b32,
+        Code::Jge32 => a32 >= b32,
+        Code::Jlt32 => a32 < b32,
+        Code::Jle32 => a32 <= b32,
+        Code::Jset32 => a32 & b32 != 0,
+        Code::Jsgt32 => a32 as i32 > b32 as i32,
+        Code::Jsge32 => a32 as i32 >= b32 as i32,
+        Code::Jslt32 => (a32 as i32) < b32 as i32,
+        // What is left is Jsle32; the loop sends nothing else here.
+        _ => a32 as i32 <= b32 as i32,
+    }
+}
+
+fn sign_extend(value: u64, bits: u32) -> u64 {
+    ((value << (64 - bits)) as i64 >> (64 - bits)) as u64
+}
+
+fn atomic<H: Host>(run: &mut Run<'_, H>, op: Op, regs: &mut Registers) -> Result<(), FaultKind> {
+    let kind = op.imm as i32;
+    let operation = match kind {
+        _ if kind == XCHG | FETCH => AtomicOp::Exchange,
+        _ if kind == CMPXCHG | FETCH => AtomicOp::CompareExchange(regs[0]),
+        _ => match kind & !FETCH {
+            0x40 => AtomicOp::Or,
+            0x50 => AtomicOp::And,
+            0xa0 => AtomicOp::Xor,
+            _ => AtomicOp::Add,
+        },
+    };
+    let address = regs[usize::from(op.dst & 15)].wrapping_add(i64::from(op.offset) as u64);
+    let operand = regs[usize::from(op.src & 15)];
+    let size = if op.code == Code::Atomic32 { 4 } else { 8 };
+    let old = run.atomic(address, size, operation, operand)?;
+    match operation {
+        AtomicOp::CompareExchange(_) => regs[0] = old,
+        _ if kind & FETCH != 0 => regs[usize::from(op.src & 15)] = old,
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Enters a function: r6–r10 are kept for the caller, the function gets a stack of its own.
+fn call<H: Host>(run: &mut Run<'_, H>, regs: &mut Registers, pc: usize) -> Result<(), FaultKind> {
+    let machine = &mut *run.machine;
+    if machine.depth + 1 == FRAMES {
+        return Err(FaultKind::CallDepth);
+    }
+    let registers = [regs[6], regs[7], regs[8], regs[9], regs[10]];
+    machine.saved[machine.depth] = Saved { pc, registers };
+    machine.depth += 1;
+    machine.clear_frame();
+    regs[10] = memory::frame_pointer(machine.depth);
+    Ok(())
+}
+
+/// Leaves a function: the call that it returns to, or `None` at the program's end.
+fn leave<H: Host>(run: &mut Run<'_, H>, regs: &mut Registers) -> Option<usize> {
+    let machine = &mut *run.machine;
+    machine.depth = machine.depth.checked_sub(1)?;
+    let saved = machine.saved[machine.depth];
+    regs[6..11].copy_from_slice(&saved.registers);
+    regs[1..6].fill(0);
+    Some(saved.pc)
+}

@@ -1,0 +1,172 @@
+//! Memory that programs on several workers and the control plane read and write at once.
+//!
+//! The only `unsafe` of the crate. Everything is an atomic access of relaxed order; what must be
+//! seen together is published by the maps with release stores and fences.
+
+use std::alloc::{Layout, alloc_zeroed};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use crate::atomic::AtomicOp;
+use crate::errno::Errno;
+
+/// Bytes a cell.
+const WORD: usize = 8;
+
+/// A zeroed allocation that never moves. The system commits its pages as they are touched.
+pub(crate) struct Cells {
+    words: Box<[AtomicU64]>,
+}
+
+impl Cells {
+    pub(crate) fn zeroed(words: usize) -> Result<Cells, Errno> {
+        let words = words.max(1);
+        let layout = Layout::array::<AtomicU64>(words).map_err(|_| Errno::ENOMEM)?;
+        // SAFETY: the layout's size is not zero, since there is at least one word.
+        let memory = unsafe { alloc_zeroed(layout) };
+        if memory.is_null() {
+            return Err(Errno::ENOMEM);
+        }
+        let slice = std::ptr::slice_from_raw_parts_mut(memory.cast::<AtomicU64>(), words);
+        // SAFETY: `memory` is from the global allocator with the layout of this very slice, is
+        // owned by nobody else, and zero bytes are valid atomics.
+        let words = unsafe { Box::from_raw(slice) };
+        Ok(Cells { words })
+    }
+
+    /// The cell with this index.
+    #[inline]
+    pub(crate) fn word(&self, index: usize) -> &AtomicU64 {
+        &self.words[index]
+    }
+
+    /// The 32-bit half with this index.
+    #[inline]
+    pub(crate) fn half(&self, index: usize) -> &AtomicU32 {
+        self.sub_word(index * 4, 4);
+        let first = self.words.as_ptr().cast::<u32>().cast_mut();
+        // SAFETY: the four bytes are aligned, inside of the allocation (asserted above), live as
+        // long as `self`, and reached through atomics only. Accesses of other sizes to the same
+        // bytes are single instructions on every machine that this is built for.
+        unsafe { AtomicU32::from_ptr(first.wrapping_add(index)) }
+    }
+
+    /// Reads `size` bytes at byte `at`, little-endian, in one access if aligned.
+    #[inline]
+    pub(crate) fn load(&self, at: usize, size: usize) -> u64 {
+        let within = at % WORD;
+        if at.is_multiple_of(size) {
+            let word = self.words[at / WORD].load(Relaxed) >> (within * 8);
+            return word & (u64::MAX >> (64 - size * 8));
+        }
+        (0..size)
+            .fold(0, |value, i| value | (u64::from(self.byte(at + i).load(Relaxed)) << (i * 8)))
+    }
+
+    /// Writes the low `size` bytes of `value` at byte `at`, in one access if aligned.
+    #[inline]
+    pub(crate) fn store(&self, at: usize, size: usize, value: u64) {
+        if at.is_multiple_of(size) {
+            match size {
+                8 => self.words[at / WORD].store(value, Relaxed),
+                4 => self.half(at / 4).store(value as u32, Relaxed),
+                2 => self.quarter(at / 2).store(value as u16, Relaxed),
+                _ => self.byte(at).store(value as u8, Relaxed),
+            }
+            return;
+        }
+        for (i, byte) in value.to_le_bytes().iter().take(size).enumerate() {
+            self.byte(at + i).store(*byte, Relaxed);
+        }
+    }
+
+    /// An atomic operation on four or eight bytes; the old value, or `None` if not aligned.
+    pub(crate) fn update(&self, at: usize, size: usize, op: AtomicOp, operand: u64) -> Option<u64> {
+        if !at.is_multiple_of(size) {
+            return None;
+        }
+        Some(match size {
+            4 => u64::from(op.on_u32(self.half(at / 4), operand as u32)),
+            _ => op.on_u64(&self.words[at / WORD], operand),
+        })
+    }
+
+    /// Copies bytes out.
+    pub(crate) fn read(&self, at: usize, out: &mut [u8]) {
+        let mut at = at;
+        for chunk in out.chunks_mut(WORD) {
+            if chunk.len() == WORD && at.is_multiple_of(WORD) {
+                chunk.copy_from_slice(&self.load(at, WORD).to_le_bytes());
+            } else {
+                for (i, byte) in chunk.iter_mut().enumerate() {
+                    *byte = self.byte(at + i).load(Relaxed);
+                }
+            }
+            at += chunk.len();
+        }
+    }
+
+    /// Copies bytes in.
+    pub(crate) fn write(&self, at: usize, bytes: &[u8]) {
+        let mut at = at;
+        for chunk in bytes.chunks(WORD) {
+            match <[u8; WORD]>::try_from(chunk) {
+                Ok(word) => self.store(at, WORD, u64::from_le_bytes(word)),
+                Err(_) => {
+                    for (i, byte) in chunk.iter().enumerate() {
+                        self.byte(at + i).store(*byte, Relaxed);
+                    }
+                }
+            }
+            at += chunk.len();
+        }
+    }
+
+    #[inline]
+    fn quarter(&self, index: usize) -> &AtomicU16 {
+        self.sub_word(index * 2, 2);
+        let first = self.words.as_ptr().cast::<u16>().cast_mut();
+        // SAFETY: as in `half`, with two bytes.
+        unsafe { AtomicU16::from_ptr(first.wrapping_add(index)) }
+    }
+
+    #[inline]
+    fn byte(&self, at: usize) -> &AtomicU8 {
+        self.sub_word(at, 1);
+        let first = self.words.as_ptr().cast::<u8>().cast_mut();
+        // SAFETY: as in `half`, with one byte.
+        unsafe { AtomicU8::from_ptr(first.wrapping_add(at)) }
+    }
+
+    #[inline]
+    fn sub_word(&self, at: usize, size: usize) {
+        assert!(at / WORD < self.words.len() && at % WORD + size <= WORD, "cell out of range");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Cells;
+
+    #[test]
+    fn every_size_and_alignment_reads_what_was_written() {
+        let cells = Cells::zeroed(4).unwrap();
+        for size in [1, 2, 4, 8] {
+            for at in 0..=(32 - size) {
+                let value = 0x1122_3344_5566_7788 & (u64::MAX >> (64 - size * 8));
+                cells.write(0, &[0xee; 32]);
+                cells.store(at, size, value);
+                assert_eq!(cells.load(at, size), value, "{size} at {at}");
+                let mut out = [0; 32];
+                cells.read(0, &mut out);
+                let others = out.iter().enumerate().filter(|(i, _)| *i < at || *i >= at + size);
+                assert!(others.into_iter().all(|(_, byte)| *byte == 0xee));
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "cell out of range")]
+    fn beyond_the_end_is_our_own_error() {
+        Cells::zeroed(1).unwrap().half(2);
+    }
+}

@@ -1,0 +1,404 @@
+//! Longest prefix match: a path-compressed binary trie (`kernel/bpf/lpm_trie.c`).
+//!
+//! A change is published by one store to a link, so that readers, who take no lock, see the trie
+//! before or after it. Only the reuse of a node could mislead them: it changes `sequence`.
+
+use std::sync::atomic::{
+    AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, fence,
+};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::cell::Cells;
+use super::flags;
+use super::values::{Source, Values};
+use crate::errno::Errno;
+
+/// How often a reader begins again when nodes are freed meanwhile.
+const RETRIES: usize = 64;
+/// Words of a node before its key: prefix length and kind, then two links.
+const HEADER: usize = 2;
+/// In a node's first word: it is an entry, not only a fork.
+const ENTRY: u64 = 1 << 32;
+/// Nodes beyond two an entry: none, and the one that replaces another.
+const SPARE: u64 = 2;
+
+pub(crate) struct Lpm {
+    data_size: usize,
+    node_words: usize,
+    max_prefix: u32,
+    max_entries: u64,
+    root: AtomicU32,
+    sequence: AtomicU64,
+    nodes: Cells,
+    writer: Mutex<Writer>,
+}
+
+/// What only writers see. Node 0 stands for none.
+struct Writer {
+    entries: u64,
+    untouched: u64,
+    free: u32,
+}
+
+/// A key: prefix length in bits, then data in network order.
+#[derive(Clone, Copy)]
+struct Key<'a> {
+    prefix: u32,
+    data: &'a [u8],
+}
+
+impl Lpm {
+    /// `key_size` counts the four bytes of the prefix length.
+    pub(crate) fn new(key_size: usize, max_entries: u32) -> Result<Lpm, Errno> {
+        let data_size = key_size - 4;
+        let node_words = HEADER + data_size.div_ceil(8);
+        let count = usize::try_from(Lpm::elements(max_entries)).map_err(|_| Errno::ENOMEM)?;
+        if count > u32::MAX as usize {
+            return Err(Errno::ENOMEM);
+        }
+        Ok(Lpm {
+            data_size,
+            node_words,
+            max_prefix: data_size as u32 * 8,
+            max_entries: u64::from(max_entries),
+            root: AtomicU32::new(0),
+            sequence: AtomicU64::new(0),
+            nodes: Cells::zeroed(count.checked_mul(node_words).ok_or(Errno::ENOMEM)?)?,
+            writer: Mutex::new(Writer { entries: 0, untouched: 1, free: 0 }),
+        })
+    }
+
+    /// How many nodes, each with room for a value, a trie has.
+    pub(crate) fn elements(max_entries: u32) -> u64 {
+        u64::from(max_entries) * 2 + SPARE
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.lock().entries as usize
+    }
+
+    /// The node with the longest prefix of the key. No lock.
+    #[inline]
+    pub(crate) fn find(&self, key: &[u8]) -> Option<u32> {
+        let key = self.key(key)?;
+        let mut found = None;
+        for _ in 0..RETRIES {
+            let sequence = self.sequence.load(Acquire);
+            found = self.walk(key);
+            fence(Acquire);
+            if self.sequence.load(Relaxed) == sequence {
+                break;
+            }
+        }
+        found
+    }
+
+    pub(crate) fn insert(
+        &self,
+        key: &[u8],
+        value: Source<'_>,
+        flag: u64,
+        values: &Values,
+    ) -> Result<(), Errno> {
+        if flag > flags::EXIST {
+            return Err(Errno::EINVAL);
+        }
+        let key = self.key(key).ok_or(Errno::EINVAL)?;
+        let mut writer = self.lock();
+        let (slot, node, matched) = self.descend(key);
+        let replaces = node != 0 && self.prefix(node) == matched && matched == key.prefix;
+        if replaces && self.is_entry(node) {
+            if flag == flags::NOEXIST {
+                return Err(Errno::EEXIST);
+            }
+        } else if flag == flags::EXIST {
+            return Err(Errno::ENOENT);
+        } else if writer.entries == self.max_entries {
+            return Err(Errno::ENOSPC);
+        } else {
+            writer.entries += 1;
+        }
+        let new = self.take(&mut writer);
+        self.write_node(new, ENTRY | u64::from(key.prefix), key);
+        values.write(u64::from(new), value);
+        if replaces {
+            for side in 0..2 {
+                self.child(new, side).store(self.child(node, side).load(Relaxed), Relaxed);
+            }
+            slot.store(new, Release);
+            self.free(node, &mut writer);
+        } else if node == 0 {
+            slot.store(new, Release);
+        } else if matched == key.prefix {
+            self.child(new, self.node_bit(node, matched)).store(node, Relaxed);
+            slot.store(new, Release);
+        } else {
+            let fork = self.take(&mut writer);
+            self.write_node(fork, u64::from(matched), key);
+            let side = key.bit(matched);
+            self.child(fork, side).store(new, Relaxed);
+            self.child(fork, 1 - side).store(node, Relaxed);
+            slot.store(fork, Release);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn remove(&self, key: &[u8]) -> Result<(), Errno> {
+        let key = self.key(key).ok_or(Errno::EINVAL)?;
+        let mut writer = self.lock();
+        let mut above = &self.root;
+        let mut slot = &self.root;
+        let mut parent = 0;
+        let mut node = slot.load(Relaxed);
+        while node != 0 {
+            let matched = self.matched(node, key);
+            if matched != self.prefix(node) || matched == key.prefix {
+                break;
+            }
+            above = slot;
+            parent = node;
+            slot = self.child(node, key.bit(matched));
+            node = slot.load(Relaxed);
+        }
+        let found = node != 0 && self.is_entry(node) && self.prefix(node) == key.prefix;
+        if !found || self.matched(node, key) != key.prefix {
+            return Err(Errno::ENOENT);
+        }
+        writer.entries -= 1;
+        let children = [0, 1].map(|side| self.child(node, side).load(Relaxed));
+        match children {
+            [0, 0] => {
+                // A fork that would be left with one child goes too.
+                if parent != 0 && !self.is_entry(parent) {
+                    let left = self.child(parent, 0).load(Relaxed);
+                    let right = self.child(parent, 1).load(Relaxed);
+                    above.store(if left == node { right } else { left }, Release);
+                    self.free(parent, &mut writer);
+                } else {
+                    slot.store(0, Release);
+                }
+                self.free(node, &mut writer);
+            }
+            [only, 0] | [0, only] => {
+                slot.store(only, Release);
+                self.free(node, &mut writer);
+            }
+            _ => self.header(node).store(u64::from(key.prefix), Release),
+        }
+        Ok(())
+    }
+
+    /// The key after this one, children before their parents; the first where this one is not in
+    /// the trie.
+    pub(crate) fn next_key(&self, key: Option<&[u8]>) -> Option<Vec<u8>> {
+        let _writer = self.lock();
+        let mut path = Vec::new();
+        let mut node = self.root.load(Relaxed);
+        let exact = key.and_then(|key| self.key(key)).is_some_and(|key| {
+            while node != 0 {
+                path.push(node);
+                let matched = self.matched(node, key);
+                if matched == key.prefix && self.prefix(node) == matched {
+                    return self.is_entry(node);
+                }
+                if matched != self.prefix(node) {
+                    return false;
+                }
+                node = self.child(node, key.bit(matched)).load(Relaxed);
+            }
+            false
+        });
+        if !exact {
+            return self.first_below(self.root.load(Relaxed));
+        }
+        let mut from = path.pop()?;
+        while let Some(parent) = path.pop() {
+            let right = self.child(parent, 1).load(Relaxed);
+            if self.child(parent, 0).load(Relaxed) == from
+                && let Some(found) = self.first_below(right)
+            {
+                return Some(found);
+            }
+            if self.is_entry(parent) {
+                return Some(self.key_of(parent));
+            }
+            from = parent;
+        }
+        None
+    }
+
+    /// The first entry of a sub-trie, children before their parents.
+    fn first_below(&self, node: u32) -> Option<Vec<u8>> {
+        let mut node = node;
+        while node != 0 {
+            let [left, right] = [0, 1].map(|side| self.child(node, side).load(Relaxed));
+            match (left, right) {
+                (0, 0) => return Some(self.key_of(node)),
+                (0, below) | (below, _) => node = below,
+            }
+        }
+        None
+    }
+
+    #[inline]
+    fn walk(&self, key: Key<'_>) -> Option<u32> {
+        let mut found = None;
+        let mut node = self.root.load(Acquire);
+        // Prefixes grow on the way down; the bound is for a trie that changes underfoot.
+        for _ in 0..=self.max_prefix {
+            if node == 0 {
+                break;
+            }
+            let header = self.header(node).load(Relaxed);
+            let prefix = header as u32;
+            let matched = self.matched_up_to(node, key, prefix);
+            if matched < prefix {
+                break;
+            }
+            if header & ENTRY != 0 {
+                found = Some(node);
+            }
+            if prefix >= key.prefix {
+                break;
+            }
+            node = self.child(node, key.bit(prefix)).load(Acquire);
+        }
+        found
+    }
+
+    /// Where a key belongs: the link, what it holds, and how many bits they share.
+    fn descend(&self, key: Key<'_>) -> (&AtomicU32, u32, u32) {
+        let mut slot = &self.root;
+        loop {
+            let node = slot.load(Relaxed);
+            if node == 0 {
+                return (slot, 0, 0);
+            }
+            let matched = self.matched(node, key);
+            if self.prefix(node) != matched || matched == key.prefix {
+                return (slot, node, matched);
+            }
+            slot = self.child(node, key.bit(matched));
+        }
+    }
+
+    fn matched(&self, node: u32, key: Key<'_>) -> u32 {
+        self.matched_up_to(node, key, self.prefix(node))
+    }
+
+    /// How many bits a node and a key share, up to the shorter prefix.
+    #[inline]
+    fn matched_up_to(&self, node: u32, key: Key<'_>, prefix: u32) -> u32 {
+        let limit = prefix.min(key.prefix);
+        let first = node as usize * self.node_words + HEADER;
+        for i in 0..self.node_words - HEADER {
+            let difference = self.nodes.word(first + i).load(Relaxed) ^ key.word(i);
+            let here = i as u32 * 64;
+            if difference != 0 {
+                return limit.min(here + difference.leading_zeros());
+            }
+            if here + 64 >= limit {
+                break;
+            }
+        }
+        limit
+    }
+
+    fn node_bit(&self, node: u32, bit: u32) -> usize {
+        let at = node as usize * self.node_words + HEADER + bit as usize / 64;
+        (self.nodes.word(at).load(Relaxed) >> (63 - bit % 64)) as usize & 1
+    }
+
+    fn key_of(&self, node: u32) -> Vec<u8> {
+        let mut key = self.prefix(node).to_le_bytes().to_vec();
+        let first = node as usize * self.node_words + HEADER;
+        for i in 0..self.node_words - HEADER {
+            key.extend(self.nodes.word(first + i).load(Relaxed).to_be_bytes());
+        }
+        key.truncate(4 + self.data_size);
+        key
+    }
+
+    fn write_node(&self, node: u32, header: u64, key: Key<'_>) {
+        let first = node as usize * self.node_words;
+        self.nodes.word(first).store(header, Relaxed);
+        self.nodes.word(first + 1).store(0, Relaxed);
+        for i in 0..self.node_words - HEADER {
+            self.nodes.word(first + HEADER + i).store(key.word(i), Relaxed);
+        }
+    }
+
+    /// A node to write to. Readers have the change of `sequence` before them (the fence) ere they
+    /// can see what is written.
+    fn take(&self, writer: &mut Writer) -> u32 {
+        let node = writer.free;
+        if node != 0 {
+            writer.free = self.child(node, 0).load(Relaxed);
+            self.sequence.store(self.sequence.load(Relaxed) + 1, Release);
+            fence(Release);
+            return node;
+        }
+        assert!(writer.untouched < self.max_entries * 2 + SPARE, "two nodes an entry suffice");
+        writer.untouched += 1;
+        (writer.untouched - 1) as u32
+    }
+
+    fn free(&self, node: u32, writer: &mut Writer) {
+        self.sequence.store(self.sequence.load(Relaxed) + 1, Release);
+        fence(Release);
+        self.child(node, 0).store(writer.free, Relaxed);
+        self.child(node, 1).store(0, Relaxed);
+        writer.free = node;
+    }
+
+    #[inline]
+    fn key<'a>(&self, key: &'a [u8]) -> Option<Key<'a>> {
+        assert_eq!(key.len(), 4 + self.data_size, "key size");
+        let (prefix, data) = key.split_first_chunk::<4>()?;
+        let prefix = u32::from_le_bytes(*prefix);
+        (prefix <= self.max_prefix).then_some(Key { prefix, data })
+    }
+
+    #[inline]
+    fn header(&self, node: u32) -> &AtomicU64 {
+        self.nodes.word(node as usize * self.node_words)
+    }
+
+    fn prefix(&self, node: u32) -> u32 {
+        self.header(node).load(Relaxed) as u32
+    }
+
+    fn is_entry(&self, node: u32) -> bool {
+        self.header(node).load(Relaxed) & ENTRY != 0
+    }
+
+    #[inline]
+    fn child(&self, node: u32, side: usize) -> &AtomicU32 {
+        self.nodes.half((node as usize * self.node_words + 1) * 2 + side)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Key<'_> {
+    /// Eight bytes in network order; the last ones are padded with zeros.
+    #[inline]
+    fn word(self, index: usize) -> u64 {
+        let rest = self.data.get(index * 8..).unwrap_or(&[]);
+        match rest.first_chunk::<8>() {
+            Some(word) => u64::from_be_bytes(*word),
+            None => {
+                let mut word = [0; 8];
+                word[..rest.len()].copy_from_slice(rest);
+                u64::from_be_bytes(word)
+            }
+        }
+    }
+
+    #[inline]
+    fn bit(self, index: u32) -> usize {
+        usize::from(self.data[index as usize / 8] >> (7 - index % 8)) & 1
+    }
+}

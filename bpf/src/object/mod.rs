@@ -1,0 +1,149 @@
+//! Objects as clang builds them, by libbpf's conventions: SEC() names, BTF-defined maps, global
+//! data, relocations, functions.
+
+mod elf;
+mod maps;
+mod relocate;
+
+use crate::btf::BtfError;
+use crate::hook::Hook;
+use crate::insn::{Insn, PSEUDO_MAP, PSEUDO_MAP_VALUE};
+use crate::map::MapSpec;
+use elf::Elf;
+
+/// An object's programs and maps, linked but not yet checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// The `license` section, empty where there is none.
+    pub license: String,
+    /// By section, then by address.
+    pub programs: Vec<ProgramSpec>,
+    /// The `.maps` section's, then global data.
+    pub maps: Vec<MapSpec>,
+}
+
+/// A program with all its functions, as one run of instructions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramSpec {
+    /// The function's name.
+    pub name: String,
+    /// The section's name, which says what type of program it is.
+    pub section: String,
+    /// The function, then those that it calls.
+    pub insns: Vec<Insn>,
+    /// The instructions that name maps.
+    pub references: Vec<MapReference>,
+}
+
+/// A 64-bit immediate load of a map, or of an address within its first value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MapReference {
+    /// The instruction, counted in slots.
+    pub insn: usize,
+    /// Index in [`Object::maps`].
+    pub map: usize,
+    /// The byte of the value; `None` is the map itself.
+    pub offset: Option<u32>,
+}
+
+/// Why an object is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ObjectError {
+    /// Not an ELF file that can be read.
+    #[error("not a readable ELF object: {0}")]
+    Elf(String),
+    /// An ELF file, but not of little-endian BPF.
+    #[error("not a relocatable object for little-endian BPF")]
+    Machine,
+    /// The old `maps` section.
+    #[error("section {0:?}: legacy map definitions have no BTF; define the maps in SEC(\".maps\")")]
+    LegacyMaps(String),
+    /// The BTF cannot be read, or is missing where maps need it.
+    #[error("section .BTF: {0}")]
+    Btf(BtfError),
+    /// Maps are defined, but there is no BTF.
+    #[error("section .maps: the object has no BTF; build it with clang -g")]
+    NoBtf,
+    /// A map's definition is wrong.
+    #[error("section .maps: map {map}: {reason}")]
+    Map {
+        /// The map's name.
+        map: String,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// A section's bytes or a function in it is wrong.
+    #[error("section {section:?}: {symbol} at offset {offset:#x}: {reason}")]
+    Code {
+        /// The section's name.
+        section: String,
+        /// The function or the symbol.
+        symbol: String,
+        /// Bytes from the section's start.
+        offset: u64,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// Functions call so many others that the program would be too large.
+    #[error("program {0}: more than a million instructions with its functions")]
+    Size(String),
+}
+
+impl Object {
+    /// Reads an object. The bytes need not be trusted: what is wrong is an error, and nothing is
+    /// allocated beyond a multiple of their number.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with section, symbol and offset.
+    pub fn parse(bytes: &[u8]) -> Result<Object, ObjectError> {
+        let elf = Elf::read(bytes)?;
+        let layout = maps::read(&elf)?;
+        let programs = relocate::link(&elf, &layout)?;
+        Ok(Object { license: elf.license(), programs, maps: layout.specs })
+    }
+
+    /// May its programs call helpers for GPL-compatible ones (`license_is_gpl_compatible`)?
+    pub fn is_gpl_compatible(&self) -> bool {
+        const COMPATIBLE: [&str; 6] = [
+            "GPL",
+            "GPL v2",
+            "GPL and additional rights",
+            "Dual BSD/GPL",
+            "Dual MIT/GPL",
+            "Dual MPL/GPL",
+        ];
+        COMPATIBLE.contains(&self.license.as_str())
+    }
+
+    /// The program with this name.
+    pub fn program(&self, name: &str) -> Option<&ProgramSpec> {
+        self.programs.iter().find(|program| program.name == name)
+    }
+}
+
+impl ProgramSpec {
+    /// Its hook; `None` for a section's name that Weir does not know.
+    pub fn hook(&self) -> Option<&'static Hook> {
+        Hook::of_section(&self.section)
+    }
+
+    /// The instructions with maps named by their index in the list of those that it uses.
+    pub(crate) fn link_maps(&self) -> (Vec<Insn>, Vec<usize>) {
+        let mut insns = self.insns.clone();
+        let mut used = Vec::new();
+        for reference in &self.references {
+            let index = used.iter().position(|map| *map == reference.map).unwrap_or_else(|| {
+                used.push(reference.map);
+                used.len() - 1
+            });
+            let Some([first, second]) = insns.get_mut(reference.insn..reference.insn + 2) else {
+                continue;
+            };
+            first.src = if reference.offset.is_some() { PSEUDO_MAP_VALUE } else { PSEUDO_MAP };
+            first.imm = index as i32;
+            second.imm = reference.offset.unwrap_or(0) as i32;
+        }
+        (insns, used)
+    }
+}
