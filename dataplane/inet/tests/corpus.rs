@@ -1,6 +1,7 @@
 //! The fuzz target's corpus, replayed, and what is known of its frames.
 //!
-//! Most were sent by Linux 6.18 over veth, `-unfinished` ones with transmit offload on.
+//! Most were sent by Linux 6.18 over veth, `-unfinished` ones with transmit offload on; those
+//! with tags and with chains of extension headers are made by hand from these.
 
 mod frames;
 
@@ -49,6 +50,18 @@ const EXPECTED: &[(&str, Result<Protocol, ParseError>)] = &[
     ("udp6-odd-unreachable", Ok(Protocol::Icmpv6)),
     ("udp6-unfinished", Err(ParseError::UdpChecksumUnfinished)),
     ("udp6-unreachable", Ok(Protocol::Icmpv6)),
+    ("qinq-tcp4-syn", Ok(Protocol::Tcp)),
+    ("qinq-udp6", Ok(Protocol::Udp)),
+    ("qinqinq-udp4", Err(ParseError::VlanTooManyTags)),
+    ("udp6-all-extensions", Ok(Protocol::Udp)),
+    ("udp6-atomic-fragment", Ok(Protocol::Udp)),
+    ("udp6-eight-extensions", Ok(Protocol::Udp)),
+    ("udp6-fragment", Err(ParseError::Fragment)),
+    ("udp6-home-address-option", Err(ParseError::Ipv6UnknownOption)),
+    ("udp6-nine-extensions", Err(ParseError::Ipv6ExtensionChainTooLong)),
+    ("udp6-routing-segments", Err(ParseError::Ipv6RoutingSegments)),
+    ("vlan-priority-udp6", Ok(Protocol::Udp)),
+    ("vlan-udp4", Ok(Protocol::Udp)),
 ];
 
 #[test]
