@@ -16,7 +16,6 @@ use crate::mailbox::{Event, Mailbox, ProgramList};
 use crate::tables::Tables;
 
 /// The attached programs and what they need to run on one worker.
-#[derive(Debug)]
 pub struct Steering {
     list: Arc<ProgramList>,
     counters: ArrayVec<ProgramCounters, PROGRAMS>,
@@ -38,6 +37,12 @@ pub enum Steered {
     Dropped,
     /// Refused, and at least one program was stopped for breaking a rule.
     Faulted,
+}
+
+impl std::fmt::Debug for Steering {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Steering").field("counters", &self.counters).finish_non_exhaustive()
+    }
 }
 
 impl Steering {

@@ -36,14 +36,19 @@ int steer(struct bpf_sk_lookup *ctx)
 	struct binding key = { .prefixlen = PREFIXLEN_ALL };
 	__u32 *words = (__u32 *)key.address;
 	struct bpf_sock *socket;
-	__u32 *index;
+	__u32 *index, address;
 	long error;
 
 	key.protocol = ctx->protocol;
 	key.port = bpf_htons(ctx->local_port);
 	if (ctx->family == FAMILY_INET) {
+		__u32 address = ctx->local_ip4;
+
+		/* Else clang reads this and the last word below by one instruction with a
+		 * computed offset, and the verifier wants constant ones. */
+		barrier_var(address);
 		words[2] = bpf_htonl(0xffff);
-		words[3] = ctx->local_ip4;
+		words[3] = address;
 	} else {
 		words[0] = ctx->local_ip6[0];
 		words[1] = ctx->local_ip6[1];

@@ -7,8 +7,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use weir_bpf::{LoadOptions, Object};
 use weir_dataplane::device::memory::{MemoryDevice, Wire};
-use weir_dataplane::mailbox::{Command, Event, Mailbox};
+use weir_dataplane::mailbox::{Attached, Command, Event, Mailbox, ProgramList};
 use weir_dataplane::registry::Registry;
 use weir_dataplane::socket::{Service, SocketId, SocketSpec};
 use weir_dataplane::worker::{Worker, WorkerSetup};
@@ -120,6 +121,22 @@ impl Bed {
         let page = page.expect("a page was asked for");
         page.rows.iter().find(|(known, _)| *known == id).expect("an open socket").1.received
     }
+}
+
+/// The steering object, with a binding of 192.0.2.1, all ports, to the first of the sockets.
+pub fn steer_programs(registry: &Registry) -> Arc<ProgramList> {
+    let object = Object::parse(weir_progs::STEER).unwrap();
+    let loaded = object.load(&LoadOptions { cpus: 1, ..LoadOptions::default() }).unwrap();
+    let map = |name: &str| loaded.maps.iter().find(|map| map.spec().name == name).unwrap();
+    let (first, _) = registry.iter().next().unwrap();
+    map("sockets").update_socket(&[0; 4], first, 0).unwrap();
+    let mut key = [0; 24];
+    key[..4].copy_from_slice(&160u32.to_le_bytes());
+    key[4] = 17;
+    key[18..].copy_from_slice(&[0xff, 0xff, 192, 0, 2, 1]);
+    map("bindings").update(&key, &[0; 4], 0).unwrap();
+    let program = loaded.programs[0].clone();
+    Arc::new(ProgramList::new([Attached { link: 1, program }]))
 }
 
 /// A UDP frame.
