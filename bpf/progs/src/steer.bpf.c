@@ -36,7 +36,7 @@ int steer(struct bpf_sk_lookup *ctx)
 	struct binding key = { .prefixlen = PREFIXLEN_ALL };
 	__u32 *words = (__u32 *)key.address;
 	struct bpf_sock *socket;
-	__u32 *index, address;
+	__u32 *index;
 	long error;
 
 	key.protocol = ctx->protocol;
