@@ -7,7 +7,7 @@ use crate::hook::sk_lookup::Selection;
 use crate::map::{Map, flags};
 use crate::memory::{self, Run};
 
-/// The longest key (`MAX_BPF_STACK`).
+/// The longest key that a program may have elsewhere than on its stack.
 const MAX_KEY: usize = 512;
 
 /// `BPF_SK_LOOKUP_F_REPLACE`.

@@ -19,8 +19,9 @@ const RETRIES: usize = 64;
 const HEADER: usize = 2;
 /// In a node's first word: it is an entry, not only a fork.
 const ENTRY: u64 = 1 << 32;
-/// Nodes beyond two an entry: none, and the one that replaces another.
-const SPARE: u64 = 2;
+/// Nodes beyond two an entry: none, the one that replaces another, and some so that a freed one rests
+/// before it is used again.
+const SPARE: u64 = 66;
 
 pub(crate) struct Lpm {
     data_size: usize,
@@ -37,7 +38,8 @@ pub(crate) struct Lpm {
 struct Writer {
     entries: u64,
     untouched: u64,
-    free: u32,
+    free_first: u32,
+    free_last: u32,
 }
 
 /// A key: prefix length in bits, then data in network order.
@@ -64,13 +66,17 @@ impl Lpm {
             root: AtomicU32::new(0),
             sequence: AtomicU64::new(0),
             nodes: Cells::zeroed(count.checked_mul(node_words).ok_or(Errno::ENOMEM)?)?,
-            writer: Mutex::new(Writer { entries: 0, untouched: 1, free: 0 }),
+            writer: Mutex::new(Writer { entries: 0, untouched: 1, free_first: 0, free_last: 0 }),
         })
     }
 
     /// How many nodes, each with room for a value, a trie has.
     pub(crate) fn elements(max_entries: u32) -> u64 {
-        u64::from(max_entries) * 2 + SPARE
+        Lpm::elements_of(max_entries.into())
+    }
+
+    fn elements_of(max_entries: u64) -> u64 {
+        max_entries * 2 + SPARE
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -328,27 +334,38 @@ impl Lpm {
         }
     }
 
-    /// A node to write to. Readers have the change of `sequence` before them (the fence) ere they
-    /// can see what is written.
+    /// A node to write to: one never used, else the longest free. Readers that came upon it before
+    /// have the change of `sequence` before them (the fence) ere they can see what is written.
     fn take(&self, writer: &mut Writer) -> u32 {
-        let node = writer.free;
-        if node != 0 {
-            writer.free = self.child(node, 0).load(Relaxed);
-            self.sequence.store(self.sequence.load(Relaxed) + 1, Release);
-            fence(Release);
-            return node;
+        if writer.untouched < Lpm::elements_of(self.max_entries) {
+            writer.untouched += 1;
+            return (writer.untouched - 1) as u32;
         }
-        assert!(writer.untouched < self.max_entries * 2 + SPARE, "two nodes an entry suffice");
-        writer.untouched += 1;
-        (writer.untouched - 1) as u32
+        let node = writer.free_first;
+        assert!(node != 0, "two nodes an entry suffice");
+        writer.free_first = self.child(node, 0).load(Relaxed);
+        if writer.free_first == 0 {
+            writer.free_last = 0;
+        }
+        self.change();
+        node
     }
 
+    /// The node's links become the free list's; readers on their way through it begin again.
     fn free(&self, node: u32, writer: &mut Writer) {
+        self.change();
+        self.child(node, 0).store(0, Relaxed);
+        self.child(node, 1).store(0, Relaxed);
+        match writer.free_last {
+            0 => writer.free_first = node,
+            last => self.child(last, 0).store(node, Relaxed),
+        }
+        writer.free_last = node;
+    }
+
+    fn change(&self) {
         self.sequence.store(self.sequence.load(Relaxed) + 1, Release);
         fence(Release);
-        self.child(node, 0).store(writer.free, Relaxed);
-        self.child(node, 1).store(0, Relaxed);
-        writer.free = node;
     }
 
     #[inline]

@@ -2,6 +2,15 @@
 
 use crate::errno::Errno;
 
+/// The kernel's largest allocation (`KMALLOC_MAX_SIZE`), which bounds an element.
+const MAX_ALLOCATION: u32 = 4 << 20;
+/// What the kernel adds to a hash's key and value (`struct htab_elem`).
+const HASH_ELEMENT: u64 = 48;
+/// What the kernel adds to a trie's key and value (`struct lpm_trie_node`).
+const LPM_NODE: u32 = 40;
+/// Half of the buckets of 16 bytes that 4 GiB hold: above, the kernel's count of bytes overflows.
+const MAX_BUCKETS: u32 = 1 << 27;
+
 /// `enum bpf_map_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MapType {
@@ -94,8 +103,6 @@ pub mod flags {
     pub const MMAPABLE: u32 = 1 << 10;
     /// `BPF_F_INNER_MAP`; accepted and without effect.
     pub const INNER_MAP: u32 = 1 << 12;
-    /// `BPF_F_PRESERVE_ELEMS`; accepted by arrays of the kernel's mask only.
-    pub const PRESERVE_ELEMS: u32 = 1 << 11;
 }
 
 /// A map's definition, from an object's `.maps` section, its global data, or by hand.
@@ -161,18 +168,16 @@ impl MapSpec {
     /// # Errors
     /// The kernel's errno for the first check that fails.
     pub(crate) fn check(&self) -> Result<(), Errno> {
-        use flags::{
-            INNER_MAP, MMAPABLE, NO_PREALLOC, NUMA_NODE, PRESERVE_ELEMS, RDONLY, WRONLY, ZERO_SEED,
-        };
+        use flags::{INNER_MAP, MMAPABLE, NO_PREALLOC, NUMA_NODE, RDONLY, WRONLY, ZERO_SEED};
         const USER: u32 = RDONLY | WRONLY;
         const ACCESS: u32 = USER | flags::RDONLY_PROG | flags::WRONLY_PROG;
         match self.map_type {
             MapType::Array => {
-                self.allow(ACCESS | NUMA_NODE | MMAPABLE | PRESERVE_ELEMS | INNER_MAP)?;
+                self.allow(ACCESS | NUMA_NODE | MMAPABLE | INNER_MAP)?;
                 self.check_array()
             }
             MapType::PerCpuArray => {
-                self.allow(ACCESS | PRESERVE_ELEMS | INNER_MAP)?;
+                self.allow(ACCESS)?;
                 self.check_array()?;
                 // One value must fit the kernel's smallest per-CPU unit (PCPU_MIN_UNIT_SIZE).
                 if self.value_size > 32 << 10 { Err(Errno::E2BIG) } else { Ok(()) }
@@ -183,7 +188,9 @@ impl MapSpec {
             }
             MapType::LpmTrie => {
                 self.allow(ACCESS | NUMA_NODE | NO_PREALLOC)?;
-                let sizes = (5..=4 + 256).contains(&self.key_size) && self.value_size >= 1;
+                let values = 1..=MAX_ALLOCATION - 4 - 256 - LPM_NODE;
+                let sizes =
+                    (5..=4 + 256).contains(&self.key_size) && values.contains(&self.value_size);
                 let all = sizes && self.max_entries > 0 && self.flags & NO_PREALLOC != 0;
                 if all { Ok(()) } else { Err(Errno::EINVAL) }
             }
@@ -194,10 +201,15 @@ impl MapSpec {
             }
             MapType::SockHash => {
                 self.allow(USER | NUMA_NODE)?;
-                if !matches!(self.value_size, 4 | 8) {
+                let sizes = self.key_size > 0 && matches!(self.value_size, 4 | 8);
+                if !sizes || self.max_entries == 0 {
                     return Err(Errno::EINVAL);
                 }
-                self.check_hash()
+                // Keys are read from the stack of a program (MAX_BPF_STACK).
+                if self.key_size > 512 {
+                    return Err(Errno::E2BIG);
+                }
+                if self.max_entries > MAX_BUCKETS { Err(Errno::EINVAL) } else { Ok(()) }
             }
             MapType::Unknown(_) => Err(Errno::EINVAL),
         }
@@ -214,21 +226,15 @@ impl MapSpec {
         if self.max_entries == 0 || self.key_size != 4 || self.value_size == 0 {
             return Err(Errno::EINVAL);
         }
-        self.check_value_size()
+        if self.value_size > i32::MAX as u32 { Err(Errno::E2BIG) } else { Ok(()) }
     }
 
     fn check_hash(&self) -> Result<(), Errno> {
         if self.max_entries == 0 || self.key_size == 0 || self.value_size == 0 {
             return Err(Errno::EINVAL);
         }
-        // Keys are read from the stack of a program (MAX_BPF_STACK).
-        if self.key_size > 512 {
-            return Err(Errno::E2BIG);
-        }
-        self.check_value_size()
-    }
-
-    fn check_value_size(&self) -> Result<(), Errno> {
-        if self.value_size > i32::MAX as u32 { Err(Errno::E2BIG) } else { Ok(()) }
+        let element = u64::from(self.key_size) + u64::from(self.value_size) + HASH_ELEMENT;
+        let too_large = element >= MAX_ALLOCATION.into() || self.max_entries > MAX_BUCKETS;
+        if too_large { Err(Errno::E2BIG) } else { Ok(()) }
     }
 }
