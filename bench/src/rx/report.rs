@@ -1,0 +1,171 @@
+//! Medians of all rounds, the ratios between them, and how they are printed.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::receiver::{Receiver, Sample};
+use crate::figures::{median, round};
+use crate::plot::{self, Bar};
+
+/// Every sample of a run.
+#[derive(Default)]
+pub struct Samples {
+    all: Vec<(Receiver, Sample)>,
+}
+
+/// What is printed: medians of million packets a second, and their ratios. What was not measured
+/// is null.
+#[derive(Serialize)]
+pub struct Report {
+    pattern: &'static str,
+    xsk_ceiling_mpps: Option<f64>,
+    weir_mpps: Option<f64>,
+    weir_prog_mpps: Option<f64>,
+    kernel_mpps: Option<f64>,
+    kernel_prog_mpps: Option<f64>,
+    weir_prog_over_kernel_prog: Option<f64>,
+    weir_prog_over_ceiling: Option<f64>,
+    weir_over_ceiling: Option<f64>,
+    weir_attach_cost_percent: Option<f64>,
+    kernel_attach_cost_percent: Option<f64>,
+    /// Part of the time that Weir's core had something to do.
+    weir_busy_percent: Option<f64>,
+    weir_prog_busy_percent: Option<f64>,
+    rounds: u32,
+    window_seconds: f64,
+    /// Of each round, in order.
+    samples_mpps: BTreeMap<&'static str, Vec<f64>>,
+}
+
+impl Samples {
+    /// Adds one.
+    pub fn push(&mut self, receiver: Receiver, sample: Sample) {
+        self.all.push((receiver, sample));
+    }
+
+    /// What they come to.
+    pub fn report(&self, pattern: &'static str, rounds: u32, window_seconds: f64) -> Report {
+        let middle = |receiver| {
+            let values = self.mpps(receiver);
+            (!values.is_empty()).then(|| median(&values))
+        };
+        let ratio = |over, under| Some(middle(over)? / middle(under)?);
+        let cost = |with, without| Some(100.0 * (1.0 - ratio(with, without)?));
+        let busy = |receiver| {
+            let of =
+                |(known, sample): &(Receiver, Sample)| sample.busy.filter(|_| *known == receiver);
+            let values: Vec<f64> = self.all.iter().filter_map(of).collect();
+            (!values.is_empty()).then(|| round(100.0 * median(&values), 1))
+        };
+        let digits = |digits| move |value| round(value, digits);
+        use Receiver::{Ceiling, Kernel, KernelProgram, Weir, WeirProgram};
+        Report {
+            pattern,
+            xsk_ceiling_mpps: middle(Ceiling).map(digits(3)),
+            weir_mpps: middle(Weir).map(digits(3)),
+            weir_prog_mpps: middle(WeirProgram).map(digits(3)),
+            kernel_mpps: middle(Kernel).map(digits(3)),
+            kernel_prog_mpps: middle(KernelProgram).map(digits(3)),
+            weir_prog_over_kernel_prog: ratio(WeirProgram, KernelProgram).map(digits(2)),
+            weir_prog_over_ceiling: ratio(WeirProgram, Ceiling).map(digits(3)),
+            weir_over_ceiling: ratio(Weir, Ceiling).map(digits(3)),
+            weir_attach_cost_percent: cost(WeirProgram, Weir).map(digits(1)),
+            kernel_attach_cost_percent: cost(KernelProgram, Kernel).map(digits(1)),
+            weir_busy_percent: busy(Weir),
+            weir_prog_busy_percent: busy(WeirProgram),
+            rounds,
+            window_seconds,
+            samples_mpps: (Receiver::ALL.into_iter())
+                .map(|receiver| (receiver.as_str(), self.mpps(receiver)))
+                .filter(|(_, values)| !values.is_empty())
+                .map(|(name, values)| (name, values.into_iter().map(digits(3)).collect()))
+                .collect(),
+        }
+    }
+
+    fn mpps(&self, receiver: Receiver) -> Vec<f64> {
+        let of_it = self.all.iter().filter(|(known, _)| *known == receiver);
+        of_it.map(|(_, sample)| sample.mpps()).collect()
+    }
+}
+
+impl Report {
+    /// A table for people.
+    pub fn print(&self) {
+        println!("{}: median of {} rounds, Mpps", self.pattern, self.rounds);
+        for (name, value) in self.medians() {
+            let range = self.range(name).map(|[least, most]| format!("{least:.2} to {most:.2}"));
+            println!("  {name:<12} {}   {}", text(value), range.unwrap_or_default());
+        }
+        for (name, value) in [
+            ("weir_prog over kernel_prog", self.weir_prog_over_kernel_prog),
+            ("weir_prog over ceiling", self.weir_prog_over_ceiling),
+            ("weir over ceiling", self.weir_over_ceiling),
+            ("attaching costs Weir, %", self.weir_attach_cost_percent),
+            ("attaching costs the kernel, %", self.kernel_attach_cost_percent),
+            ("Weir's core busy, %", self.weir_busy_percent),
+            ("with the program, %", self.weir_prog_busy_percent),
+        ] {
+            println!("  {name:<30} {}", text(value));
+        }
+    }
+
+    /// Writes `rx-PATTERN.svg`.
+    pub fn draw(&self, folder: &Path) -> anyhow::Result<()> {
+        let bar = |(name, value): (&'static str, Option<f64>)| {
+            Some(Bar { label: name.to_owned(), value: value?, range: self.range(name)? })
+        };
+        let bars: Vec<Bar> = self.medians().into_iter().filter_map(bar).collect();
+        let title = format!("{}: received on one veth queue, median and range", self.pattern);
+        plot::bars(&folder.join(format!("rx-{}.svg", self.pattern)), &title, "Mpps", &bars)
+    }
+
+    fn medians(&self) -> [(&'static str, Option<f64>); 5] {
+        [
+            (Receiver::Ceiling.as_str(), self.xsk_ceiling_mpps),
+            (Receiver::Weir.as_str(), self.weir_mpps),
+            (Receiver::WeirProgram.as_str(), self.weir_prog_mpps),
+            (Receiver::Kernel.as_str(), self.kernel_mpps),
+            (Receiver::KernelProgram.as_str(), self.kernel_prog_mpps),
+        ]
+    }
+
+    fn range(&self, name: &str) -> Option<[f64; 2]> {
+        let values = self.samples_mpps.get(name)?;
+        let least = values.iter().copied().min_by(f64::total_cmp)?;
+        Some([least, values.iter().copied().max_by(f64::total_cmp)?])
+    }
+}
+
+fn text(value: Option<f64>) -> String {
+    value.map_or_else(|| format!("{:>8}", "-"), |value| format!("{value:8.3}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn ratios_are_of_medians_and_nothing_is_made_up() {
+        let mut samples = Samples::default();
+        let mut add = |receiver, received| {
+            let elapsed = Duration::from_secs(1);
+            samples.push(receiver, Sample { received, elapsed, busy: None });
+        };
+        for received in [1_000_000, 2_000_000, 9_000_000] {
+            add(Receiver::Kernel, received);
+            add(Receiver::KernelProgram, received * 9 / 10);
+        }
+        add(Receiver::WeirProgram, 4_500_000);
+        let report = samples.report("udp4", 3, 1.0);
+        assert_eq!(report.kernel_mpps, Some(2.0));
+        assert_eq!(report.kernel_attach_cost_percent, Some(10.0));
+        assert_eq!(report.weir_prog_over_kernel_prog, Some(2.5));
+        assert_eq!(report.weir_prog_over_ceiling, None);
+        assert_eq!(report.weir_mpps, None);
+        assert_eq!(report.range("kernel"), Some([1.0, 9.0]));
+    }
+}

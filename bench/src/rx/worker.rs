@@ -1,0 +1,181 @@
+//! Weir as it runs in production: a worker on a thread of its own, over AF_XDP.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, ensure};
+use weir_dataplane::counters::Counters;
+use weir_dataplane::device::xsk::XskDevice;
+use weir_dataplane::mailbox::{Attached, Command, Event, Mailbox, ProgramList, Report};
+use weir_dataplane::reason::Reason;
+use weir_dataplane::registry::Registry;
+use weir_dataplane::runner::{self, IdlePolicy, WorkerHandle, WorkerOptions};
+use weir_dataplane::socket::{Service, SocketSpec};
+use weir_dataplane::worker::WorkerSetup;
+use weir_lab::Bed;
+use weir_xsk::kernel::AttachMode;
+use weir_xsk::{Binding, Protocol, Queue, QueueConfig, Redirect, interface_index};
+
+use super::receiver::Sample;
+use super::scene::{ELSEWHERE, PORT, RECEIVER_CORE, Scene};
+use crate::steering::Steering;
+
+const SOCKETS: usize = 1024;
+/// How long a worker may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Receives for one window; called in Weir's namespace.
+pub fn sample(scene: &Scene, program: bool) -> anyhow::Result<Sample> {
+    let interface = interface_index(Bed::WEIR_DEVICE)?;
+    let queue = Queue::open(&QueueConfig::new(Bed::WEIR_DEVICE, 0))?;
+    let mut redirect = Redirect::attach(interface, Some(AttachMode::Native))?;
+    let destination = scene.destination();
+    let length = if scene.is_ipv6() { 128 } else { 32 };
+    let protocol = if scene.is_tcp() { Protocol::Tcp } else { Protocol::Udp };
+    redirect.bind(&Binding::new((destination, length), protocol, Some(PORT))?)?;
+    redirect.register(&queue)?;
+    let running = Running::start(queue, interface)?;
+    running.open_socket(scene, program)?;
+    let sample = scene.flooded(|| running.measure(scene, program));
+    // Nothing is redirected to a worker that is gone.
+    drop(redirect);
+    running.stop()?;
+    sample
+}
+
+struct Running {
+    worker: WorkerHandle,
+    mailbox: Arc<Mailbox>,
+}
+
+impl Running {
+    fn start(queue: Queue, interface: u32) -> anyhow::Result<Running> {
+        let setup = WorkerSetup {
+            number: 0,
+            sockets: SOCKETS,
+            hash_key: [fastrand::u64(..), fastrand::u64(..)],
+            ifindex: interface,
+        };
+        let options = WorkerOptions { setup, core: Some(RECEIVER_CORE), idle: IdlePolicy::Poll };
+        let worker = runner::spawn(options, XskDevice::new(queue))?;
+        let mailbox = worker.mailbox.clone();
+        Ok(Running { worker, mailbox })
+    }
+
+    /// One socket that takes all and says nothing, where the flood goes or where only the program
+    /// will find it.
+    fn open_socket(&self, scene: &Scene, program: bool) -> anyhow::Result<()> {
+        let mut registry = Registry::new(SOCKETS);
+        let port = if program { ELSEWHERE } else { PORT };
+        let spec = SocketSpec {
+            name: "sink".into(),
+            local: (scene.destination(), port).into(),
+            v6only: false,
+            remote: None,
+            service: Service::Discard,
+        };
+        let id = registry.open(spec.clone())?;
+        self.submit(Command::Open(id, spec))?;
+        if program {
+            let steering = Steering::load(&scene.entries())?;
+            steering.place(0, id)?;
+            let list = ProgramList::new([Attached { link: 1, program: steering.program }]);
+            self.submit(Command::Attach(list.into()))?;
+        }
+        self.submit(Command::Barrier(1))?;
+        self.await_event(|event| match event {
+            Event::OpenFailed(_, spec, error) => Err(anyhow::anyhow!("{}: {error}", spec.local)),
+            Event::Reached(1) => Ok(Some(())),
+            _ => Ok(None),
+        })
+    }
+
+    fn measure(&self, scene: &Scene, program: bool) -> anyhow::Result<Sample> {
+        thread::sleep(scene.warm_up);
+        let before = self.report()?;
+        thread::sleep(scene.window);
+        let after = self.report()?;
+        let window = Window { before: &before.counters, after: &after.counters };
+        window.check(scene, program)?;
+        let busy = window.count(|counters| counters.busy_ns);
+        // The worker's own clock, read between turns: exact to one turn.
+        let elapsed = busy + window.count(|counters| counters.idle_ns);
+        Ok(Sample {
+            received: window.count(|counters| counters.received),
+            elapsed: Duration::from_nanos(elapsed),
+            busy: Some(busy as f64 / elapsed as f64),
+        })
+    }
+
+    fn report(&self) -> anyhow::Result<Report> {
+        self.submit(Command::Report(Box::default()))?;
+        self.await_event(|event| match event {
+            Event::Report(report) => Ok(Some(*report)),
+            _ => Ok(None),
+        })
+    }
+
+    fn submit(&self, command: Command) -> anyhow::Result<()> {
+        match self.mailbox.commands.push(command) {
+            Ok(()) => Ok(()),
+            Err(command) => bail!("the command queue is full: {command:?}"),
+        }
+    }
+
+    fn await_event<T>(
+        &self,
+        mut pick: impl FnMut(Event) -> anyhow::Result<Option<T>>,
+    ) -> anyhow::Result<T> {
+        let asked = Instant::now();
+        while asked.elapsed() < PATIENCE {
+            match self.mailbox.events.pop() {
+                Some(event) => {
+                    if let Some(picked) = pick(event)? {
+                        return Ok(picked);
+                    }
+                }
+                None => thread::sleep(Duration::from_millis(1)),
+            }
+        }
+        bail!("the worker does not answer")
+    }
+
+    fn stop(self) -> anyhow::Result<()> {
+        self.submit(Command::Stop { drain: false })?;
+        let joined = self.worker.join();
+        ensure!(joined.is_ok(), "the worker found an invariant of its own broken");
+        Ok(())
+    }
+}
+
+/// What a worker counted between two reports.
+struct Window<'a> {
+    before: &'a Counters,
+    after: &'a Counters,
+}
+
+impl Window<'_> {
+    fn count(&self, of: impl Fn(&Counters) -> u64) -> u64 {
+        of(self.after) - of(self.before)
+    }
+
+    /// Every packet was the flood's, and went the way that is to be measured.
+    fn check(&self, scene: &Scene, program: bool) -> anyhow::Result<()> {
+        let received = self.count(|counters| counters.received);
+        let wanted = if scene.is_tcp() {
+            let reason = Reason::NoListener.index();
+            self.count(|counters| counters.dropped[reason])
+        } else {
+            let delivered = self.count(|counters| counters.delivered);
+            ensure!(delivered == received, "{received} received, {delivered} delivered");
+            let lookup = |counters: &Counters| {
+                if program { counters.lookup.steered } else { counters.lookup.bound }
+            };
+            self.count(lookup)
+        };
+        ensure!(received > 0, "nothing was received");
+        ensure!(wanted == received, "{received} received, but {wanted} went the way to measure");
+        Ok(())
+    }
+}
