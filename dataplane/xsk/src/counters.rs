@@ -27,11 +27,13 @@ impl Balance {
 /// `struct xdp_statistics`, and what the queue saw itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Statistics {
-    /// Packets dropped by the kernel for other reasons than a full ring.
+    /// Packets dropped for another reason than a full receive ring: no frame to be had, or a
+    /// packet longer than a frame.
     pub rx_dropped: u64,
     /// Packets dropped because the receive ring was full.
     pub rx_ring_full: u64,
-    /// Packets dropped because the fill ring was empty.
+    /// Times that the kernel found the fill ring empty; in copy mode each is a packet that
+    /// `rx_dropped` counts too.
     pub fill_ring_empty: u64,
     /// Bad descriptors that the kernel found in the fill ring.
     pub rx_invalid_descriptors: u64,

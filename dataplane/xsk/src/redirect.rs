@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 
 use crate::binding::Binding;
 use crate::counters::RedirectCounters;
-use crate::kernel::{self, AttachMode, Link, LoadError, Map, Object};
+use crate::kernel::{self, AttachMode, Link, LoadError, Map, Object, Program};
 use crate::queue::Queue;
 
 /// Kinds of binding, as `Binding::kind` counts them.
@@ -91,6 +91,7 @@ pub struct Redirect {
     _link: Link,
     mode: AttachMode,
     object: Object,
+    program: Program,
     map: Map,
     sockets: Map,
     counters: Map,
@@ -140,6 +141,7 @@ impl Redirect {
             sockets: object.map("sockets")?,
             counters: object.map("counters")?,
             object,
+            program,
             bindings: BTreeSet::new(),
             kinds: [0; KINDS],
         })
@@ -227,16 +229,14 @@ impl Redirect {
             .map_err(|source| RedirectError::Register { queue: index, source })
     }
 
-    /// Gives the queue's packets to the kernel again; `false` if they were not taken.
+    /// Gives the queue's packets to the kernel again, if they were taken.
     ///
     /// # Errors
     /// [`RedirectError::Register`].
-    pub fn unregister(&mut self, queue: u32) -> Result<bool, RedirectError> {
-        match self.sockets.delete(&queue.to_ne_bytes()) {
-            Ok(()) => Ok(true),
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
-            Err(source) => Err(RedirectError::Register { queue, source }),
-        }
+    pub fn unregister(&mut self, queue: u32) -> Result<(), RedirectError> {
+        self.sockets
+            .delete(&queue.to_ne_bytes())
+            .map_err(|source| RedirectError::Register { queue, source })
     }
 
     /// What the program did so far.
@@ -252,6 +252,16 @@ impl Redirect {
         }
         let [redirected, passed, fragments, unparsable, no_socket] = sums;
         Ok(RedirectCounters { redirected, passed, fragments, unparsable, no_socket })
+    }
+
+    /// Runs the program once on a packet that comes from nowhere, and answers with its verdict
+    /// (`enum xdp_action`): for tests, and to try a binding out. It is counted like any other.
+    ///
+    /// # Errors
+    /// The kernel's errno.
+    pub fn test_run(&self, packet: &[u8]) -> io::Result<u32> {
+        let run = kernel::TestRun { data: packet, ..Default::default() };
+        self.program.test_run(&run).map(|result| result.retval)
     }
 
     fn publish_kinds(&mut self) -> Result<(), LoadError> {
