@@ -11,6 +11,7 @@
 
 #define MAX_QUEUES 256
 #define MAX_BINDINGS 65536
+#define RULES 8
 #define VLAN_TAGS 2
 #define EXTENSION_HEADERS 6
 #define FRAGMENT_BITS 0x3fff /* more fragments, or an offset */
@@ -48,6 +49,32 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } counters SEC(".maps");
+
+/* While there are few bindings, they stand here too, and walking them is several times faster
+ * than asking the trie. The loader writes a rule while it is off, and turns it on last. */
+struct rule4 {
+	__be32 network;
+	__be32 mask;
+	__u8 on;
+	__u8 protocol; /* 0: any */
+	__be16 port;   /* 0: all */
+};
+
+struct rule6 {
+	__u64 network[2];
+	__u64 mask[2];
+	__u8 on;
+	__u8 protocol;
+	__be16 port;
+	__u32 padding;
+};
+
+volatile struct rule4 rules4[RULES];
+volatile struct rule6 rules6[RULES];
+
+/* How many rules to walk, or more than RULES: then the trie is asked. */
+volatile __u32 walk4;
+volatile __u32 walk6;
 
 /* Which kinds of binding exist, so that look-ups that cannot hit are skipped: bits 0-3 for
  * IPv4, 4-7 for IPv6; in each: protocol and port, protocol, port, neither. */
@@ -92,12 +119,45 @@ static __always_inline bool is_bound(struct key *key, __u32 present)
 	return (present & EVERYTHING) && bpf_map_lookup_elem(&bindings, key);
 }
 
-static __always_inline int deliver(struct xdp_md *ctx, struct key *key, __u32 present)
+static __always_inline bool is_for(__u8 rule_protocol, __be16 rule_port, const struct key *key)
+{
+	return (!rule_protocol || rule_protocol == key->protocol) &&
+	       (!rule_port || rule_port == key->port);
+}
+
+static __always_inline bool walks4(const struct key *key, __be32 address, __u32 rules)
+{
+	__u32 i;
+
+	for (i = 0; i < RULES && i < rules; i++) {
+		volatile struct rule4 *rule = &rules4[i];
+
+		if (rule->on && (address & rule->mask) == rule->network &&
+		    is_for(rule->protocol, rule->port, key))
+			return true;
+	}
+	return false;
+}
+
+static __always_inline bool walks6(const struct key *key, const __u64 *address, __u32 rules)
+{
+	__u32 i;
+
+	for (i = 0; i < RULES && i < rules; i++) {
+		volatile struct rule6 *rule = &rules6[i];
+
+		if (rule->on && (address[0] & rule->mask[0]) == rule->network[0] &&
+		    (address[1] & rule->mask[1]) == rule->network[1] &&
+		    is_for(rule->protocol, rule->port, key))
+			return true;
+	}
+	return false;
+}
+
+static __always_inline int deliver(struct xdp_md *ctx)
 {
 	int action;
 
-	if (!is_bound(key, present))
-		return pass(PASSED);
 	action = bpf_redirect_map(&sockets, ctx->rx_queue_index, XDP_PASS);
 	count(action == XDP_REDIRECT ? REDIRECTED : NO_SOCKET);
 	return action;
@@ -119,6 +179,7 @@ static __always_inline int handle_ipv4(struct xdp_md *ctx, void *network, void *
 	struct key key = { .prefixlen = 64, .family = 4 };
 	__u32 present = kinds & 0xf;
 	struct iphdr *ip = network;
+	__u32 rules;
 
 	if (!present)
 		return pass(PASSED);
@@ -131,8 +192,11 @@ static __always_inline int handle_ipv4(struct xdp_md *ctx, void *network, void *
 	if (!read_port(&key, network + ip->ihl * 4, end))
 		return pass(UNPARSABLE);
 	key.protocol = ip->protocol;
+	rules = walk4;
+	if (rules <= RULES)
+		return walks4(&key, ip->daddr, rules) ? deliver(ctx) : pass(PASSED);
 	__builtin_memcpy(key.address, &ip->daddr, 4);
-	return deliver(ctx, &key, present);
+	return is_bound(&key, present) ? deliver(ctx) : pass(PASSED);
 }
 
 static __always_inline bool is_extension(__u8 header)
@@ -147,6 +211,8 @@ static __always_inline int handle_ipv6(struct xdp_md *ctx, void *network, void *
 	__u32 present = (kinds >> 4) & 0xf;
 	struct ipv6hdr *ip = network;
 	void *next = ip + 1;
+	__u64 address[2];
+	__u32 rules;
 	__u8 header;
 	int i;
 
@@ -172,8 +238,12 @@ static __always_inline int handle_ipv6(struct xdp_md *ctx, void *network, void *
 	if (!read_port(&key, next, end))
 		return pass(UNPARSABLE);
 	key.protocol = header;
-	__builtin_memcpy(key.address, &ip->daddr, 16);
-	return deliver(ctx, &key, present);
+	rules = walk6;
+	__builtin_memcpy(address, &ip->daddr, sizeof(address));
+	if (rules <= RULES)
+		return walks6(&key, address, rules) ? deliver(ctx) : pass(PASSED);
+	__builtin_memcpy(key.address, address, sizeof(address));
+	return is_bound(&key, present) ? deliver(ctx) : pass(PASSED);
 }
 
 SEC("xdp")

@@ -16,6 +16,7 @@ mod live_frames;
 mod open;
 mod queue;
 mod redirect;
+mod rules;
 mod template;
 mod transmitter;
 

@@ -8,6 +8,7 @@ use crate::binding::Binding;
 use crate::counters::RedirectCounters;
 use crate::kernel::{self, AttachMode, Link, LoadError, Map, Object, Program};
 use crate::queue::Queue;
+use crate::rules::Rules;
 
 /// Kinds of binding, as `Binding::kind` counts them.
 const KINDS: usize = 8;
@@ -97,6 +98,7 @@ pub struct Redirect {
     counters: Map,
     bindings: BTreeSet<Binding>,
     kinds: [usize; KINDS],
+    rules: [Rules; 2],
 }
 
 impl Redirect {
@@ -144,6 +146,7 @@ impl Redirect {
             program,
             bindings: BTreeSet::new(),
             kinds: [0; KINDS],
+            rules: [Rules::new(false), Rules::new(true)],
         })
     }
 
@@ -166,6 +169,7 @@ impl Redirect {
             .map_err(|source| RedirectError::Bind { binding: *binding, source })?;
         self.bindings.insert(*binding);
         self.kinds[binding.kind()] += 1;
+        self.rules[family(binding)].add(&mut self.object, *binding)?;
         self.publish_kinds()?;
         Ok(true)
     }
@@ -173,15 +177,18 @@ impl Redirect {
     /// Unbinds; `false` if it was not bound.
     ///
     /// # Errors
-    /// [`RedirectError::Bind`]; nothing is changed then.
+    /// [`RedirectError::Bind`].
     pub fn unbind(&mut self, binding: &Binding) -> Result<bool, RedirectError> {
         if !self.bindings.contains(binding) {
             return Ok(false);
         }
+        self.bindings.remove(binding);
+        let of_family = family(binding);
+        let rest = self.bindings.iter().filter(|other| family(other) == of_family);
+        self.rules[of_family].remove(&mut self.object, binding, rest)?;
         self.map
             .delete(&binding.key())
             .map_err(|source| RedirectError::Bind { binding: *binding, source })?;
-        self.bindings.remove(binding);
         self.kinds[binding.kind()] -= 1;
         self.publish_kinds()?;
         Ok(true)
@@ -269,4 +276,9 @@ impl Redirect {
         let bits: u32 = present.map(|kind| 1 << kind).sum();
         self.object.set_global("kinds", &bits.to_ne_bytes())
     }
+}
+
+/// The binding's place in `Redirect::rules`.
+fn family(binding: &Binding) -> usize {
+    usize::from(binding.prefix().0.is_ipv6())
 }

@@ -101,12 +101,19 @@ fn redirects_what_is_bound_and_nothing_else() {
             &[("[2001:db8::1]:7", true), ("192.0.2.1:7", false)],
         ),
     ];
-    for (bindings, expected) in cases {
-        redirect.set_bindings(&[&[last], &bindings[..]].concat()).unwrap();
-        assert_eq!(redirect.bindings().count(), bindings.len() + 1);
+    // With so many more that the program asks its trie, and without them it walks its rules; twice,
+    // to go from each to the other.
+    let mut many: Vec<Binding> =
+        (1..20).map(|port| binding("203.0.113.0/24", Protocol::Udp, Some(port))).collect();
+    many.extend((1..20).map(|port| binding("2001:db9::/64", Protocol::Udp, Some(port))));
+    for (bindings, expected, more) in cases.iter().flat_map(|(bindings, expected)| {
+        [&[][..], &many, &[], &many[..10], &[]].map(|more| (bindings, expected, more))
+    }) {
+        redirect.set_bindings(&[&[last], &bindings[..], more].concat()).unwrap();
+        assert_eq!(redirect.bindings().count(), bindings.len() + 1 + more.len());
         let to: Vec<&str> = expected.iter().map(|(to, _)| *to).collect();
         let bound: Vec<&str> = expected.iter().filter(|(_, yes)| *yes).map(|(to, _)| *to).collect();
-        assert_eq!(redirected(&bed, &mut queue, &to), bound, "{bindings:?}");
+        assert_eq!(redirected(&bed, &mut queue, &to), bound, "{bindings:?} {}", more.len());
     }
 }
 

@@ -4,6 +4,7 @@ use std::ffi::{CStr, CString, c_char};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
+use std::sync::atomic::{Ordering, fence};
 
 use super::map::Map;
 use super::program::Program;
@@ -194,6 +195,34 @@ impl Object {
             return Err(self.inner.no_global(variable, bytes.len()));
         }
         self.inner.write_global(variable, bytes)
+    }
+
+    /// Sets `bytes` from `offset` on in a global variable of `.data` or `.bss`, given as its name
+    /// and size, while programs run. Calls are seen by programs in their order.
+    ///
+    /// # Errors
+    /// [`LoadError::Global`] if there is none of that size that can be written, or the bytes are
+    /// not inside it.
+    pub fn set_global_part(
+        &mut self,
+        (variable, size): (&str, usize),
+        offset: usize,
+        bytes: &[u8],
+    ) -> Result<(), LoadError> {
+        let global = self.inner.locate(variable, size)?;
+        let is_inside = offset.checked_add(bytes.len()).is_some_and(|end| end <= size);
+        if global.is_constant || !is_inside {
+            return Err(self.inner.no_global(variable, bytes.len()));
+        }
+        fence(Ordering::SeqCst);
+        for (index, byte) in bytes.iter().enumerate() {
+            // SAFETY: the variable has `size` writable bytes, and these are inside of it.
+            let to = unsafe { global.start.add(offset + index) };
+            // SAFETY: as above.
+            unsafe { to.write_volatile(*byte) };
+        }
+        fence(Ordering::SeqCst);
+        Ok(())
     }
 
     /// Reads a global variable, while programs run.
