@@ -7,8 +7,9 @@ use crate::template::Template;
 
 /// Frames that the kernel makes and redirects at once.
 const BATCH: u32 = 64;
-/// Frames a system call: so that a signal, or the caller's clock, is heard in time.
-const CALL: u64 = 1 << 16;
+/// Frames a system call, as many as the kernel counts: each call waits for two RCU grace periods,
+/// several milliseconds in which nothing is sent. A signal is heard during a call.
+const CALL: u64 = 1 << 30;
 
 /// Why a flood cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +61,8 @@ impl LiveFrames {
         Ok(LiveFrames { object, program, frame: template.frame.clone() })
     }
 
-    /// Sends `count` frames, and answers with how many went out: fewer if a signal came.
+    /// Sends `count` frames, and answers with how many went out: fewer if a signal came. Few at a
+    /// time are slow: each call waits some milliseconds.
     ///
     /// # Errors
     /// [`FloodError`].

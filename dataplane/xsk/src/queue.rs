@@ -125,7 +125,7 @@ impl Queue {
     /// Call it with nothing to send, too: what the kernel could not send before is tried again.
     ///
     /// # Panics
-    /// When a frame belongs to another queue.
+    /// When a frame is empty or belongs to another queue.
     pub fn transmit(&mut self, frames: &mut Vec<Frame>) -> usize {
         if self.transmitting > 0 {
             self.reap();
@@ -139,6 +139,8 @@ impl Queue {
             }
             for (slot, frame) in frames[accepted..accepted + room].iter().enumerate() {
                 assert_eq!(frame.owner, self.owner, "a frame of another queue");
+                // The kernel would skip it as invalid, and never give it back.
+                assert!(!frame.is_empty(), "an empty frame cannot be sent");
                 self.scratch[slot] = frame.descriptor;
                 // Left over from receiving with several buffers a packet, which is never on.
                 self.scratch[slot].set_options(0);

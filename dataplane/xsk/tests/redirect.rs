@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use support::{Port, assert_balance, bed, binding, payload};
 use weir_lab::{Bed, BedOptions};
-use weir_xsk::kernel::{AttachMode, attached_xdp};
+use weir_xsk::kernel::{AttachMode, AttachedXdp, attached_xdp};
 use weir_xsk::{
     AttachError, Binding, BindingError, Protocol, Queue, Redirect, RedirectCounters,
     interface_index,
@@ -328,8 +328,10 @@ fn the_attachment_dies_with_the_process() {
     const CHILD: &str = "WEIR_TEST_ATTACHES";
     if let Ok(device) = std::env::var(CHILD) {
         // The child: it attaches, says so, and waits to be killed.
-        let _redirect = Redirect::attach(interface_index(&device).unwrap(), None).unwrap();
-        let _queue = Queue::open(&weir_xsk::QueueConfig::new(device, 0)).unwrap();
+        let mut redirect = Redirect::attach(interface_index(&device).unwrap(), None).unwrap();
+        let queue = Queue::open(&weir_xsk::QueueConfig::new(device, 0)).unwrap();
+        redirect.register(&queue).unwrap();
+        redirect.bind(&binding("192.0.2.0/24", Protocol::Udp, None)).unwrap();
         eprintln!("attached");
         std::thread::sleep(Duration::from_secs(60));
         return;
@@ -348,28 +350,61 @@ fn the_attachment_dies_with_the_process() {
         server.read_exact(&mut heard).unwrap();
         assert_eq!(heard, [what]);
     };
-    for round in 0..3 {
-        let mut child = bed
-            .weir()
-            .command(std::env::current_exe().unwrap().to_str().unwrap())
-            .args(["--exact", "the_attachment_dies_with_the_process", "--nocapture"])
-            .env(CHILD, Bed::WEIR_DEVICE)
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = std::io::BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        std::io::BufRead::read_line(&mut lines, &mut line).unwrap();
-        let attached = bed.weir().enter(|| attached_xdp(index)).unwrap();
-        talk(round);
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert_eq!(line, "attached\n");
-        assert!(attached.is_some());
-        assert_eq!(bed.weir().enter(|| attached_xdp(index)).unwrap(), None);
-        talk(round + 100);
-    }
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| flood_until(&bed, &stop));
+        for round in 0..20 {
+            let (attached, after) = kill_one(&bed, index, CHILD, || talk(round));
+            assert!(attached.is_some());
+            assert_eq!(after, None, "round {round}");
+            talk(round + 100);
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
     // And the queue can be had at once.
     drop(Port::open(&bed, &[]));
+}
+
+/// Sends datagrams from a kernel socket until it is told to stop, for ten seconds at most.
+fn flood_until(bed: &Bed, stop: &AtomicBool) {
+    let client = bed.peer().enter(|| UdpSocket::bind("10.77.0.2:0")).unwrap();
+    let started = Instant::now();
+    while !stop.load(Ordering::Relaxed) && started.elapsed() < 2 * LIMIT {
+        for _ in 0..64 {
+            // The kernel's ICMP for an earlier one is an error of this one.
+            let _ = client.send_to(b"flood", "192.0.2.1:7");
+        }
+        std::thread::sleep(Duration::from_micros(100));
+    }
+}
+
+/// Starts the child, kills it once it has attached, and answers with what was attached before and
+/// after.
+fn kill_one(
+    bed: &Bed,
+    index: u32,
+    variable: &str,
+    meanwhile: impl FnOnce(),
+) -> (Option<AttachedXdp>, Option<AttachedXdp>) {
+    let attached = || bed.weir().enter(|| attached_xdp(index)).unwrap();
+    let mut child = bed
+        .weir()
+        .command(std::env::current_exe().unwrap().to_str().unwrap())
+        .args(["--exact", "the_attachment_dies_with_the_process", "--nocapture"])
+        .env(variable, Bed::WEIR_DEVICE)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut lines, &mut line).unwrap();
+    let before = attached();
+    if line == "attached\n" {
+        meanwhile();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(line, "attached\n");
+    (before, attached())
 }
