@@ -39,6 +39,12 @@ impl Cells {
         &self.words[index]
     }
 
+    /// Some cells in a row.
+    #[inline]
+    pub(crate) fn words(&self, first: usize, count: usize) -> &[AtomicU64] {
+        &self.words[first..first + count]
+    }
+
     /// The 32-bit half with this index.
     #[inline]
     pub(crate) fn half(&self, index: usize) -> &AtomicU32 {

@@ -33,7 +33,7 @@ pub(crate) struct Hash {
 }
 
 /// What only writers see. Element 0 stands for none.
-struct Writer {
+pub(super) struct Writer {
     entries: u64,
     untouched: u64,
     free_first: u32,
@@ -242,7 +242,8 @@ impl Hash {
         (fold(hash, 0x9e37_79b9_7f4a_7c15) & self.mask) as usize
     }
 
-    fn lock(&self) -> MutexGuard<'_, Writer> {
+    /// Keeps writers out.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Writer> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

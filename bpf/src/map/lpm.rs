@@ -17,6 +17,10 @@ use crate::errno::Errno;
 const RETRIES: usize = 64;
 /// Words of a node before its key: prefix length and kind, then two links.
 const HEADER: usize = 2;
+/// Words of the longest data, 256 bytes.
+const MAX_WORDS: usize = 32;
+/// Words of ordinary keys: an IPv6 address with ports beside it.
+const SHORT: usize = 4;
 /// In a node's first word: it is an entry, not only a fork.
 const ENTRY: u64 = 1 << 32;
 /// Nodes beyond two an entry: none, the one that replaces another, and some so that a freed one rests
@@ -35,7 +39,7 @@ pub(crate) struct Lpm {
 }
 
 /// What only writers see. Node 0 stands for none.
-struct Writer {
+pub(super) struct Writer {
     entries: u64,
     untouched: u64,
     free_first: u32,
@@ -87,10 +91,24 @@ impl Lpm {
     #[inline]
     pub(crate) fn find(&self, key: &[u8]) -> Option<u32> {
         let key = self.key(key)?;
+        // Two sizes, since clearing room for the longest key would cost more than a short walk.
+        if self.node_words - HEADER <= SHORT {
+            self.find_by_words(key, [0; SHORT])
+        } else {
+            self.find_by_words(key, [0; MAX_WORDS])
+        }
+    }
+
+    #[inline]
+    fn find_by_words<const N: usize>(&self, key: Key<'_>, mut room: [u64; N]) -> Option<u32> {
+        let words = &mut room[..self.node_words - HEADER];
+        for (i, word) in words.iter_mut().enumerate() {
+            *word = key.word(i);
+        }
         let mut found = None;
         for _ in 0..RETRIES {
             let sequence = self.sequence.load(Acquire);
-            found = self.walk(key);
+            found = self.walk(key, words);
             fence(Acquire);
             if self.sequence.load(Relaxed) == sequence {
                 break;
@@ -247,27 +265,41 @@ impl Lpm {
     }
 
     #[inline]
-    fn walk(&self, key: Key<'_>) -> Option<u32> {
+    fn walk(&self, key: Key<'_>, words: &[u64]) -> Option<u32> {
         let mut found = None;
-        let mut node = self.root.load(Acquire);
+        let mut at = self.root.load(Acquire);
+        // Below a node all keys share its prefix, so that comparing goes on where it stopped.
+        let mut shared = 0;
         // Prefixes grow on the way down; the bound is for a trie that changes underfoot.
         for _ in 0..=self.max_prefix {
-            if node == 0 {
+            if at == 0 {
                 break;
             }
-            let header = self.header(node).load(Relaxed);
+            let node = self.nodes.words(at as usize * self.node_words, self.node_words);
+            let header = node[0].load(Relaxed);
             let prefix = header as u32;
-            let matched = self.matched_up_to(node, key, prefix);
-            if matched < prefix {
+            let limit = prefix.min(key.prefix);
+            let pairs = node[HEADER..].iter().zip(words).skip(shared as usize / 64);
+            for (word, own) in pairs {
+                let difference = word.load(Relaxed) ^ own;
+                let end = (shared / 64 + 1) * 64;
+                shared = end.min(end - 64 + difference.leading_zeros()).min(limit);
+                if difference != 0 || end >= limit {
+                    break;
+                }
+            }
+            if shared < prefix {
                 break;
             }
             if header & ENTRY != 0 {
-                found = Some(node);
+                found = Some(at);
             }
             if prefix >= key.prefix {
                 break;
             }
-            node = self.child(node, key.bit(prefix)).load(Acquire);
+            let word = words.get(prefix as usize / 64).copied().unwrap_or(0);
+            let side = word >> (63 - prefix % 64) & 1;
+            at = (node[1].load(Acquire) >> (32 * side)) as u32;
         }
         found
     }
@@ -394,7 +426,8 @@ impl Lpm {
         self.nodes.half((node as usize * self.node_words + 1) * 2 + side)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Writer> {
+    /// Keeps writers out.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Writer> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -5,6 +5,8 @@ mod hash;
 mod lpm;
 mod sock;
 mod spec;
+#[cfg(test)]
+mod tests;
 mod values;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -132,10 +134,13 @@ impl Map {
                 }
                 Ok(all)
             }
+            // Off the packet path: with the writers' lock, the value is of this key and whole.
             Table::Hash(hash, values) => {
+                let _writer = hash.lock();
                 Ok(one(values, hash.find(key).ok_or(Errno::ENOENT)?.into()))
             }
             Table::Lpm(trie, values) => {
+                let _writer = trie.lock();
                 Ok(one(values, trie.find(key).ok_or(Errno::ENOENT)?.into()))
             }
             Table::Sock(_) if self.spec.value_size == 4 => Err(Errno::ENOSPC),

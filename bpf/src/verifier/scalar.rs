@@ -1,0 +1,254 @@
+//! Arithmetic over [`Bounds`]: the least bounds that are cheap to find and hold every result.
+
+use super::bounds::Bounds;
+use crate::insn::Insn;
+
+/// The operation of an ALU instruction's upper four bits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+#[rustfmt::skip]
+pub(crate) enum Operation {
+    Add, Sub, Mul, Div, Or, And, Lsh, Rsh, Neg, Mod, Xor, Mov, Arsh, End,
+}
+
+impl Operation {
+    pub(crate) fn of(insn: Insn) -> Option<Operation> {
+        use Operation::*;
+        const ALL: [Operation; 14] =
+            [Add, Sub, Mul, Div, Or, And, Lsh, Rsh, Neg, Mod, Xor, Mov, Arsh, End];
+        ALL.get(usize::from(insn.opcode >> 4)).copied()
+    }
+}
+
+/// `a op b`. `wide` is 64 bits; otherwise the low halves are taken and the high one becomes zero.
+/// What is not bounded here (division, shifts by what is not constant) is unknown.
+pub(crate) fn compute(op: Operation, a: &Bounds, b: &Bounds, wide: bool) -> Bounds {
+    if !is_computable(op, b, wide) {
+        return Bounds::UNKNOWN;
+    }
+    let mut result = *a;
+    match op {
+        Operation::Add => add(&mut result, b),
+        Operation::Sub => sub(&mut result, b),
+        Operation::Mul => mul(&mut result, b),
+        Operation::And => and(&mut result, b),
+        Operation::Or => or(&mut result, b),
+        Operation::Xor => xor(&mut result, b),
+        Operation::Neg => {
+            result = Bounds::constant(0);
+            sub(&mut result, a);
+        }
+        // Shifts are by a constant below the width.
+        Operation::Lsh if wide => shift_left(&mut result, b.umin as u32),
+        Operation::Lsh => shift_left32(&mut result, b.umin as u32),
+        Operation::Rsh if wide => shift_right(&mut result, b.umin as u32),
+        Operation::Rsh => shift_right32(&mut result, b.umin as u32),
+        _ if wide => shift_arithmetic(&mut result, b.umin as u32),
+        _ => shift_arithmetic32(&mut result, b.umin as u32),
+    }
+    if wide { result.settle() } else { result.zero_extend32() }
+    result
+}
+
+fn is_computable(op: Operation, b: &Bounds, wide: bool) -> bool {
+    let contradicts = if wide {
+        b.smin > b.smax || b.umin > b.umax
+    } else {
+        b.smin32 > b.smax32 || b.umin32 > b.umax32
+    };
+    match op {
+        _ if contradicts => false,
+        Operation::Lsh | Operation::Rsh | Operation::Arsh if wide => {
+            b.bits.is_constant() && b.umax < 64
+        }
+        Operation::Lsh | Operation::Rsh | Operation::Arsh => {
+            b.bits.low().is_constant() && b.umax < 32
+        }
+        Operation::Div | Operation::Mod | Operation::Mov | Operation::End => false,
+        _ => true,
+    }
+}
+
+/// Unsigned ends that both wrap, or both do not, still bound what is between them.
+fn add(a: &mut Bounds, b: &Bounds) {
+    match (a.smin.checked_add(b.smin), a.smax.checked_add(b.smax)) {
+        (Some(low), Some(high)) => (a.smin, a.smax) = (low, high),
+        _ => a.forget_signed(),
+    }
+    let (low, high) = (a.umin.overflowing_add(b.umin), a.umax.overflowing_add(b.umax));
+    (a.umin, a.umax) = if low.1 == high.1 { (low.0, high.0) } else { (0, u64::MAX) };
+    match (a.smin32.checked_add(b.smin32), a.smax32.checked_add(b.smax32)) {
+        (Some(low), Some(high)) => (a.smin32, a.smax32) = (low, high),
+        _ => a.forget_signed32(),
+    }
+    let (low, high) = (a.umin32.overflowing_add(b.umin32), a.umax32.overflowing_add(b.umax32));
+    (a.umin32, a.umax32) = if low.1 == high.1 { (low.0, high.0) } else { (0, u32::MAX) };
+    a.bits = a.bits.add(b.bits);
+}
+
+fn sub(a: &mut Bounds, b: &Bounds) {
+    match (a.smin.checked_sub(b.smax), a.smax.checked_sub(b.smin)) {
+        (Some(low), Some(high)) => (a.smin, a.smax) = (low, high),
+        _ => a.forget_signed(),
+    }
+    let (low, high) = (a.umin.overflowing_sub(b.umax), a.umax.overflowing_sub(b.umin));
+    (a.umin, a.umax) = if low.1 == high.1 { (low.0, high.0) } else { (0, u64::MAX) };
+    match (a.smin32.checked_sub(b.smax32), a.smax32.checked_sub(b.smin32)) {
+        (Some(low), Some(high)) => (a.smin32, a.smax32) = (low, high),
+        _ => a.forget_signed32(),
+    }
+    let (low, high) = (a.umin32.overflowing_sub(b.umax32), a.umax32.overflowing_sub(b.umin32));
+    (a.umin32, a.umax32) = if low.1 == high.1 { (low.0, high.0) } else { (0, u32::MAX) };
+    a.bits = a.bits.sub(b.bits);
+}
+
+/// Signed products are extreme at the corners.
+fn mul(a: &mut Bounds, b: &Bounds) {
+    match (a.umin.checked_mul(b.umin), a.umax.checked_mul(b.umax)) {
+        (Some(low), Some(high)) => (a.umin, a.umax) = (low, high),
+        _ => a.forget_unsigned(),
+    }
+    let corner = |x: i64, y: i64| x.checked_mul(y);
+    let corners = (|| {
+        let all = [
+            corner(a.smin, b.smin)?,
+            corner(a.smin, b.smax)?,
+            corner(a.smax, b.smin)?,
+            corner(a.smax, b.smax)?,
+        ];
+        Some((*all.iter().min()?, *all.iter().max()?))
+    })();
+    match corners {
+        Some(ends) => (a.smin, a.smax) = ends,
+        None => a.forget_signed(),
+    }
+    match (a.umin32.checked_mul(b.umin32), a.umax32.checked_mul(b.umax32)) {
+        (Some(low), Some(high)) => (a.umin32, a.umax32) = (low, high),
+        _ => a.forget_unsigned32(),
+    }
+    let corner = |x: i32, y: i32| x.checked_mul(y);
+    let corners = (|| {
+        let all = [
+            corner(a.smin32, b.smin32)?,
+            corner(a.smin32, b.smax32)?,
+            corner(a.smax32, b.smin32)?,
+            corner(a.smax32, b.smax32)?,
+        ];
+        Some((*all.iter().min()?, *all.iter().max()?))
+    })();
+    match corners {
+        Some(ends) => (a.smin32, a.smax32) = ends,
+        None => a.forget_signed32(),
+    }
+    a.bits = a.bits.mul(b.bits);
+}
+
+fn and(a: &mut Bounds, b: &Bounds) {
+    a.bits = a.bits.and(b.bits);
+    a.umin = a.bits.value;
+    a.umax = a.umax.min(b.umax);
+    a.umin32 = a.bits.value as u32;
+    a.umax32 = a.umax32.min(b.umax32);
+    signed_from_unsigned(a);
+}
+
+fn or(a: &mut Bounds, b: &Bounds) {
+    a.bits = a.bits.or(b.bits);
+    a.umin = a.umin.max(b.umin);
+    a.umax = a.bits.highest();
+    a.umin32 = a.umin32.max(b.umin32);
+    a.umax32 = a.bits.highest() as u32;
+    signed_from_unsigned(a);
+}
+
+fn xor(a: &mut Bounds, b: &Bounds) {
+    a.bits = a.bits.xor(b.bits);
+    (a.umin, a.umax) = (a.bits.value, a.bits.highest());
+    (a.umin32, a.umax32) = (a.bits.value as u32, a.bits.highest() as u32);
+    signed_from_unsigned(a);
+}
+
+/// Where the unsigned range does not cross the sign, it is the signed one too.
+fn signed_from_unsigned(a: &mut Bounds) {
+    if a.umin as i64 <= a.umax as i64 {
+        (a.smin, a.smax) = (a.umin as i64, a.umax as i64);
+    } else {
+        a.forget_signed();
+    }
+    if a.umin32 as i32 <= a.umax32 as i32 {
+        (a.smin32, a.smax32) = (a.umin32 as i32, a.umax32 as i32);
+    } else {
+        a.forget_signed32();
+    }
+}
+
+fn shift_left(a: &mut Bounds, by: u32) {
+    // Shifting by 32 is how a compiler begins to sign-extend a word.
+    if by == 32 && a.smax32 >= 0 {
+        a.smax = i64::from(a.smax32) << 32;
+    } else {
+        a.smax = i64::MAX;
+    }
+    if by == 32 && a.smin32 < 0 {
+        a.smin = i64::from(a.smin32) << 32;
+    } else if by == 32 && a.smin32 >= 0 && a.smax32 >= 0 {
+        a.smin = i64::from(a.smin32) << 32;
+    } else {
+        a.smin = i64::MIN;
+    }
+    if by == 32 && a.smin32 < 0 && a.smax32 < 0 {
+        a.smax = i64::from(a.smax32) << 32;
+    }
+    if by > 0 && a.umax > 1 << (63 - by) {
+        a.forget_unsigned();
+    } else {
+        (a.umin, a.umax) = (a.umin << by, a.umax << by);
+    }
+    a.bits = a.bits.shl(by);
+    a.forget32();
+    a.ranges_from_bits();
+}
+
+fn shift_left32(a: &mut Bounds, by: u32) {
+    if a.umax32 > 1 << (31 - by) {
+        a.forget_unsigned32();
+    } else {
+        (a.umin32, a.umax32) = (a.umin32 << by, a.umax32 << by);
+    }
+    a.forget_signed32();
+    a.bits = a.bits.low().shl(by).low();
+    a.forget64();
+    a.ranges_from_bits();
+}
+
+fn shift_right(a: &mut Bounds, by: u32) {
+    a.forget_signed();
+    (a.umin, a.umax) = (a.umin >> by, a.umax >> by);
+    a.bits = a.bits.shr(by);
+    a.forget32();
+    a.ranges_from_bits();
+}
+
+fn shift_right32(a: &mut Bounds, by: u32) {
+    a.forget_signed32();
+    (a.umin32, a.umax32) = (a.umin32 >> by, a.umax32 >> by);
+    a.bits = a.bits.low().shr(by);
+    a.forget64();
+    a.ranges_from_bits();
+}
+
+fn shift_arithmetic(a: &mut Bounds, by: u32) {
+    (a.smin, a.smax) = (a.smin >> by, a.smax >> by);
+    a.bits = a.bits.sar(by, true);
+    a.forget_unsigned();
+    a.forget32();
+    a.ranges_from_bits();
+}
+
+fn shift_arithmetic32(a: &mut Bounds, by: u32) {
+    (a.smin32, a.smax32) = (a.smin32 >> by, a.smax32 >> by);
+    a.bits = a.bits.low().sar(by, false);
+    a.forget_unsigned32();
+    a.forget64();
+    a.ranges_from_bits();
+}
