@@ -1,0 +1,5 @@
+//! The command `weir`.
+
+fn main() -> std::process::ExitCode {
+    weir_control::cli::main()
+}
