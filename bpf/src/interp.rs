@@ -27,6 +27,24 @@ pub(crate) fn run<H: Host>(
     execute(&mut run, &mut pc).map_err(|kind| Fault { pc: pc as u32, kind })
 }
 
+/// The loop's match, with one arm an operation: named here, so that each arm has its own code, and
+/// the machine predicts each from what came before it.
+macro_rules! dispatch {
+    (
+        match $code:expr;
+        alu($($alu:ident)*) => |$result:ident| $assign:expr;
+        jump($($jump:ident)*) => |$taken:ident| $branch:block;
+        of($a:expr, $b:expr);
+        { $($rest:tt)* }
+    ) => {
+        match $code {
+            $($rest)*
+            $(Code::$alu => { let $result = alu(Code::$alu, $a, $b); $assign })*
+            $(Code::$jump => { let $taken = is_taken(Code::$jump, $a, $b); $branch })*
+        }
+    };
+}
+
 /// The loop. `pc` is the instruction at work, also when it faults.
 fn execute<H: Host>(run: &mut Run<'_, H>, pc: &mut usize) -> Result<u64, FaultKind> {
     let program = run.program;
@@ -41,50 +59,62 @@ fn execute<H: Host>(run: &mut Run<'_, H>, pc: &mut usize) -> Result<u64, FaultKi
         let dst = usize::from(op.dst & 15);
         let operand = regs[usize::from(op.src & 15)].wrapping_add(op.imm);
         let at = |base: u64| base.wrapping_add(i64::from(op.offset) as u64);
-        match op.code {
-            Code::Load8 => regs[dst] = run.load::<1>(at(operand))?,
-            Code::Load16 => regs[dst] = run.load::<2>(at(operand))?,
-            Code::Load32 => regs[dst] = run.load::<4>(at(operand))?,
-            Code::Load64 => regs[dst] = run.load::<8>(at(operand))?,
-            Code::LoadSx8 => regs[dst] = sign_extend(run.load::<1>(at(operand))?, 8),
-            Code::LoadSx16 => regs[dst] = sign_extend(run.load::<2>(at(operand))?, 16),
-            Code::LoadSx32 => regs[dst] = sign_extend(run.load::<4>(at(operand))?, 32),
-            Code::Store8 => run.store::<1>(at(regs[dst]), operand)?,
-            Code::Store16 => run.store::<2>(at(regs[dst]), operand)?,
-            Code::Store32 => run.store::<4>(at(regs[dst]), operand)?,
-            Code::Store64 => run.store::<8>(at(regs[dst]), operand)?,
-            Code::Atomic32 | Code::Atomic64 => atomic(run, op, &mut regs)?,
-            Code::LdImm64 => {
-                regs[dst] = op.imm;
-                *pc += 1;
-            }
-            Code::Call => {
-                let arguments = [regs[1], regs[2], regs[3], regs[4], regs[5]];
-                regs[0] = helper::call(run, HelperId(op.imm as u32), arguments)?;
-                // What a call leaves in r1–r5 may not be read; here it is zero.
-                regs[1..6].fill(0);
-            }
-            Code::CallLocal => {
-                call(run, &mut regs, *pc)?;
-                *pc = op.offset as usize;
-                continue;
-            }
-            Code::Exit => match leave(run, &mut regs) {
-                Some(caller) => *pc = caller,
-                None if run.machine.sockets.any_held() => return Err(FaultKind::Unreleased),
-                None => return Ok(regs[0]),
-            },
-            Code::Ja | Code::Gotol => {
-                *pc = op.offset as usize;
-                continue;
-            }
-            code if code.is_conditional() => {
-                if is_taken(code, regs[dst], operand) {
+        dispatch! {
+            match op.code;
+            alu(
+                Add64 Sub64 Mul64 Div64 Sdiv64 Or64 And64 Lsh64 Rsh64 Arsh64 Neg64 Mod64 Smod64
+                Xor64 Mov64 Movsx64From8 Movsx64From16 Movsx64From32 Add32 Sub32 Mul32 Div32
+                Sdiv32 Or32 And32 Lsh32 Rsh32 Arsh32 Neg32 Mod32 Smod32 Xor32 Mov32 Movsx32From8
+                Movsx32From16 Le16 Le32 Le64 Be16 Be32 Be64
+            ) => |result| regs[dst] = result;
+            jump(
+                Jeq64 Jne64 Jgt64 Jge64 Jlt64 Jle64 Jset64 Jsgt64 Jsge64 Jslt64 Jsle64 Jeq32
+                Jne32 Jgt32 Jge32 Jlt32 Jle32 Jset32 Jsgt32 Jsge32 Jslt32 Jsle32
+            ) => |taken| {
+                if taken {
+                    *pc = op.offset as usize;
+                    continue;
+                }
+            };
+            of(regs[dst], operand);
+            {
+                Code::Load8 => regs[dst] = run.load::<1>(at(operand))?,
+                Code::Load16 => regs[dst] = run.load::<2>(at(operand))?,
+                Code::Load32 => regs[dst] = run.load::<4>(at(operand))?,
+                Code::Load64 => regs[dst] = run.load::<8>(at(operand))?,
+                Code::LoadSx8 => regs[dst] = sign_extend(run.load::<1>(at(operand))?, 8),
+                Code::LoadSx16 => regs[dst] = sign_extend(run.load::<2>(at(operand))?, 16),
+                Code::LoadSx32 => regs[dst] = sign_extend(run.load::<4>(at(operand))?, 32),
+                Code::Store8 => run.store::<1>(at(regs[dst]), operand)?,
+                Code::Store16 => run.store::<2>(at(regs[dst]), operand)?,
+                Code::Store32 => run.store::<4>(at(regs[dst]), operand)?,
+                Code::Store64 => run.store::<8>(at(regs[dst]), operand)?,
+                Code::Atomic32 | Code::Atomic64 => atomic(run, op, &mut regs)?,
+                Code::LdImm64 => {
+                    regs[dst] = op.imm;
+                    *pc += 1;
+                }
+                Code::Call => {
+                    let arguments = [regs[1], regs[2], regs[3], regs[4], regs[5]];
+                    regs[0] = helper::call(run, HelperId(op.imm as u32), arguments)?;
+                    // What a call leaves in r1–r5 may not be read; here it is zero.
+                    regs[1..6].fill(0);
+                }
+                Code::CallLocal => {
+                    call(run, &mut regs, *pc)?;
+                    *pc = op.offset as usize;
+                    continue;
+                }
+                Code::Exit => match leave(run, &mut regs) {
+                    Some(caller) => *pc = caller,
+                    None if run.machine.sockets.any_held() => return Err(FaultKind::Unreleased),
+                    None => return Ok(regs[0]),
+                },
+                Code::Ja | Code::Gotol => {
                     *pc = op.offset as usize;
                     continue;
                 }
             }
-            code => regs[dst] = alu(code, regs[dst], operand),
         }
         *pc += 1;
     }

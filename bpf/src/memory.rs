@@ -57,15 +57,14 @@ pub(crate) struct Run<'a, H> {
 
 impl<'a, H: Host> Run<'a, H> {
     /// Reads `N` bytes.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn load<const N: usize>(&mut self, address: u64) -> Result<u64, FaultKind> {
         let (region, offset) = split(address);
-        let value = if let Some(bytes) = self.stack::<N>(region, offset) {
-            let mut word = [0; 8];
-            word[..N].copy_from_slice(bytes);
-            Some(u64::from_le_bytes(word))
+        let frame = region.wrapping_sub(STACK);
+        let value = if frame <= self.machine.depth {
+            word::<N>(&self.machine.stack[frame], offset)
         } else if region == CONTEXT {
-            return self.load_context(offset, N).ok_or(FaultKind::Read(address, N as u8));
+            self.load_context::<N>(offset)
         } else if region >= MAP {
             self.load_map(region - MAP, offset, N)
         } else {
@@ -75,7 +74,7 @@ impl<'a, H: Host> Run<'a, H> {
     }
 
     /// Writes the low `N` bytes of `value`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn store<const N: usize>(
         &mut self,
         address: u64,
@@ -86,7 +85,8 @@ impl<'a, H: Host> Run<'a, H> {
         let frame = region.wrapping_sub(STACK);
         if frame <= self.machine.depth {
             let at = usize::try_from(offset).map_err(|_| fault)?;
-            let bytes = self.machine.stack[frame].get_mut(at..at + N).ok_or(fault)?;
+            let rest = self.machine.stack[frame].get_mut(at..).ok_or(fault)?;
+            let bytes = rest.first_chunk_mut::<N>().ok_or(fault)?;
             bytes.copy_from_slice(&value.to_le_bytes()[..N]);
             self.machine.dirty[frame] = self.machine.dirty[frame].min(at);
             return Ok(());
@@ -186,32 +186,20 @@ impl<'a, H: Host> Run<'a, H> {
         Some((slot, self.machine.sockets.socket(slot, self.selection.socket)?))
     }
 
-    #[inline]
-    fn stack<const N: usize>(&self, region: usize, offset: u64) -> Option<&[u8]> {
-        let frame = region.wrapping_sub(STACK);
-        if frame > self.machine.depth {
+    #[inline(always)]
+    fn load_context<const N: usize>(&mut self, offset: u64) -> Option<u64> {
+        let allowed = *self.program.context_reads.get(usize::try_from(offset).ok()?)?;
+        if usize::from(allowed) & N == 0 {
             return None;
         }
-        let at = offset as usize;
-        self.machine.stack[frame].get(at..at + N)
-    }
-
-    #[inline]
-    fn load_context(&mut self, offset: u64, size: usize) -> Option<u64> {
-        let allowed = *self.program.context_reads.get(offset as usize)?;
-        if usize::from(allowed) & size == 0 {
-            return None;
-        }
-        if size == 8 {
+        if N == 8 {
             let Some(selected) = self.selection.socket else { return Some(0) };
             return self.machine.sockets.slot(selected).map(socket);
         }
-        let at = offset as usize;
-        let bytes = self.context.bytes().get(at..at + size)?;
-        Some(bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
+        word::<N>(self.context.bytes(), offset)
     }
 
-    #[inline]
+    #[inline(always)]
     fn load_map(&self, index: usize, offset: u64, size: usize) -> Option<u64> {
         let map = self.program.maps.get(index)?;
         if map.spec().flags & flags::WRONLY_PROG != 0 {
@@ -237,6 +225,15 @@ impl<'a, H: Host> Run<'a, H> {
 #[inline]
 fn split(address: u64) -> (usize, u64) {
     ((address >> 48) as usize, address & OFFSET)
+}
+
+/// `N` bytes of ordinary memory, little-endian.
+#[inline(always)]
+fn word<const N: usize>(bytes: &[u8], offset: u64) -> Option<u64> {
+    let chunk = bytes.get(usize::try_from(offset).ok()?..)?.first_chunk::<N>()?;
+    let mut word = [0; 8];
+    word[..N].copy_from_slice(chunk);
+    Some(u64::from_le_bytes(word))
 }
 
 /// A read of `struct bpf_sock` (`bpf_sock_is_valid_access`): every field in its own size, some in

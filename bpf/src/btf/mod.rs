@@ -6,6 +6,9 @@ pub use parse::BtfError;
 
 /// Longest chain of typedefs, qualifiers and arrays that is followed.
 const MAX_DEPTH: usize = 32;
+/// Longest name that is read, bytes. Names may share their ends, so that a small file could hold many
+/// long ones.
+const MAX_NAME: usize = 512;
 
 /// All types of an object. Type 0 is `void`.
 #[derive(Clone, Debug, Default)]
@@ -67,10 +70,10 @@ pub struct Member {
 }
 
 impl Btf {
-    /// A name; empty for one that is not there.
+    /// A name; empty for one that is not there or too long.
     pub fn name(&self, offset: u32) -> &str {
         let rest = self.strings.get(offset as usize..).unwrap_or(&[]);
-        let end = rest.iter().position(|byte| *byte == 0).unwrap_or(0);
+        let end = rest.iter().take(MAX_NAME).position(|byte| *byte == 0).unwrap_or(0);
         std::str::from_utf8(&rest[..end]).unwrap_or("")
     }
 

@@ -163,8 +163,13 @@ fn with_key<H: Host, T>(
     if let Some(key) = run.on_stack(address, size) {
         return Some(with(key));
     }
-    let mut scratch = [0; MAX_KEY];
-    run.bytes(address, size, &mut scratch).map(with)
+    // Two sizes, since clearing room for the longest key would cost more than an ordinary lookup.
+    let mut short = [0; 16];
+    if size <= short.len() {
+        return run.bytes(address, size, &mut short).map(with);
+    }
+    let mut long = [0; MAX_KEY];
+    run.bytes(address, size, &mut long).map(with)
 }
 
 fn status(done: Result<(), Errno>) -> u64 {

@@ -265,7 +265,7 @@ impl Lpm {
     }
 
     #[inline]
-    fn walk(&self, key: Key<'_>, words: &[u64]) -> Option<u32> {
+    fn walk(&self, key: Key<'_>, data: &[u64]) -> Option<u32> {
         let mut found = None;
         let mut at = self.root.load(Acquire);
         // Below a node all keys share its prefix, so that comparing goes on where it stopped.
@@ -279,12 +279,16 @@ impl Lpm {
             let header = node[0].load(Relaxed);
             let prefix = header as u32;
             let limit = prefix.min(key.prefix);
-            let pairs = node[HEADER..].iter().zip(words).skip(shared as usize / 64);
-            for (word, own) in pairs {
-                let difference = word.load(Relaxed) ^ own;
-                let end = (shared / 64 + 1) * 64;
-                shared = end.min(end - 64 + difference.leading_zeros()).min(limit);
-                if difference != 0 || end >= limit {
+            let mut i = shared as usize / 64;
+            while i < data.len() && i < node.len() - HEADER {
+                let difference = node[HEADER + i].load(Relaxed) ^ data[i];
+                i += 1;
+                if difference != 0 {
+                    shared = limit.min(i as u32 * 64 - 64 + difference.leading_zeros());
+                    break;
+                }
+                shared = limit.min(i as u32 * 64);
+                if shared == limit {
                     break;
                 }
             }
@@ -297,7 +301,7 @@ impl Lpm {
             if prefix >= key.prefix {
                 break;
             }
-            let word = words.get(prefix as usize / 64).copied().unwrap_or(0);
+            let word = data.get(prefix as usize / 64).copied().unwrap_or(0);
             let side = word >> (63 - prefix % 64) & 1;
             at = (node[1].load(Acquire) >> (32 * side)) as u32;
         }

@@ -8,7 +8,15 @@ use object::{
 
 use super::ObjectError;
 
+/// Longest name of a section or a function, bytes. Names may share their ends, so that a small file
+/// could hold many long ones.
+const MAX_NAME: usize = 512;
+/// Bytes of a relocation in the file (`Elf64_Rel`).
+const RELOCATION: usize = 16;
+
 pub(super) struct Elf<'a> {
+    /// Bytes of the file.
+    pub(super) size: usize,
     pub(super) sections: Vec<Section<'a>>,
     pub(super) symbols: Vec<Symbol<'a>>,
 }
@@ -54,16 +62,22 @@ impl<'a> Elf<'a> {
         for symbol in file.symbols() {
             // Symbol 0 is none, and the reader leaves it out.
             symbols.resize_with(symbol.index().0, Symbol::none);
+            let name = symbol.name().map_err(unreadable)?;
+            let is_function = symbol.kind() == SymbolKind::Text;
+            if is_function && name.len() > MAX_NAME {
+                return Err(ObjectError::Elf("a function's name is too long".to_owned()));
+            }
             symbols.push(Symbol {
-                name: symbol.name().map_err(unreadable)?,
+                name,
                 section: symbol.section_index().map(|index| index.0),
                 address: symbol.address(),
                 size: symbol.size(),
-                is_function: symbol.kind() == SymbolKind::Text,
+                is_function,
                 is_global: symbol.is_global(),
             });
         }
         let mut sections = Vec::new();
+        let mut left = bytes.len() / RELOCATION;
         for section in file.sections() {
             let flags = match section.flags() {
                 SectionFlags::Elf { sh_flags, .. } => sh_flags.0,
@@ -73,19 +87,27 @@ impl<'a> Elf<'a> {
             for (offset, relocation) in section.relocations() {
                 let RelocationTarget::Symbol(symbol) = relocation.target() else { continue };
                 let RelocationFlags::Elf { r_type, .. } = relocation.flags() else { continue };
+                // Tables may overlap, so that a small file could name many.
+                left = left.checked_sub(1).ok_or_else(|| {
+                    ObjectError::Elf("more relocations than the file has room for".to_owned())
+                })?;
                 relocations.push(Relocation { offset, symbol: symbol.0, kind: r_type.0 });
             }
             relocations.sort_by_key(|relocation| relocation.offset);
+            let name = section.name().map_err(unreadable)?;
+            if name.len() > MAX_NAME {
+                return Err(ObjectError::Elf("a section's name is too long".to_owned()));
+            }
             sections.push(Section {
                 index: section.index().0,
-                name: section.name().map_err(unreadable)?,
+                name,
                 data: section.data().map_err(unreadable)?,
                 size: section.size(),
                 is_code: flags & elf::SHF_EXECINSTR.0 != 0,
                 relocations,
             });
         }
-        Ok(Elf { sections, symbols })
+        Ok(Elf { size: bytes.len(), sections, symbols })
     }
 
     pub(super) fn section(&self, name: &str) -> Option<&Section<'a>> {

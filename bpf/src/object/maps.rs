@@ -52,8 +52,12 @@ pub(super) fn read(elf: &Elf<'_>) -> Result<Layout, ObjectError> {
     if let Some(section) = elf.section(".maps") {
         read_definitions(elf, section, &mut layout)?;
     }
+    let mut left = elf.size;
     for section in &elf.sections {
         if let Some(spec) = global_data(section)? {
+            // Sections may overlap, so that a small file could name many large ones.
+            let held = spec.initial.as_ref().map_or(0, Vec::len);
+            left = left.checked_sub(held).ok_or_else(|| too_large(section))?;
             layout.by_section.insert(section.index, layout.specs.len());
             layout.specs.push(spec);
         }
@@ -154,12 +158,7 @@ fn global_data(section: &Section<'_>) -> Result<Option<MapSpec>, ObjectError> {
     }
     let in_file = section.data.len() as u64 == section.size;
     if !in_file && section.size > MAX_BSS {
-        return Err(ObjectError::Code {
-            section: section.name.to_owned(),
-            symbol: "section".to_owned(),
-            offset: 0,
-            reason: "too large",
-        });
+        return Err(too_large(section));
     }
     let size = u32::try_from(section.size).unwrap_or(u32::MAX);
     let mut spec = MapSpec::new(section.name, MapType::Array, 4, size, 1);
@@ -167,4 +166,13 @@ fn global_data(section: &Section<'_>) -> Result<Option<MapSpec>, ObjectError> {
     spec.initial = in_file.then(|| section.data.to_vec());
     spec.read_only = read_only;
     Ok(Some(spec))
+}
+
+fn too_large(section: &Section<'_>) -> ObjectError {
+    ObjectError::Code {
+        section: section.name.to_owned(),
+        symbol: "global data".to_owned(),
+        offset: 0,
+        reason: "too large",
+    }
 }

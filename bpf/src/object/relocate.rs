@@ -42,6 +42,8 @@ struct Linking {
     /// Function to the slot where it was put, in the order of being put.
     placed: Vec<(usize, usize)>,
     index: HashMap<usize, usize>,
+    /// The most instructions that it may have.
+    limit: usize,
 }
 
 pub(super) fn link(elf: &Elf<'_>, layout: &Layout) -> Result<Vec<ProgramSpec>, ObjectError> {
@@ -107,14 +109,14 @@ impl<'a> Linker<'a> {
             references: Vec::new(),
             placed: Vec::new(),
             index: HashMap::new(),
+            limit,
         };
-        linking.place(main, &self.functions[main]);
+        let name = self.functions[main].name;
+        let too_large = || ObjectError::Size(name.to_owned());
+        linking.place(main, &self.functions[main]).ok_or_else(too_large)?;
         let mut next = 0;
         while let Some((function, at)) = linking.placed.get(next).copied() {
             self.function(&self.functions[function], at, &mut linking)?;
-            if linking.insns.len() > limit {
-                return Err(ObjectError::Size(self.functions[main].name.to_owned()));
-            }
             next += 1;
         }
         linking.references.sort_by_key(|reference| reference.insn);
@@ -153,7 +155,9 @@ impl<'a> Linker<'a> {
                 let callee = self
                     .callee(insn, relocation, function, slot)
                     .map_err(|(symbol, reason)| fail(symbol, reason))?;
-                let target = linking.place(callee, &self.functions[callee]);
+                let target = linking
+                    .place(callee, &self.functions[callee])
+                    .ok_or_else(|| ObjectError::Size(function.name.to_owned()))?;
                 linking.insns[here].imm = (target as i64 - here as i64 - 1) as i32;
             } else if let Some(relocation) = relocation {
                 let symbol = self.symbol(*relocation).map_or("", |symbol| symbol.name);
@@ -229,18 +233,22 @@ impl<'a> Linker<'a> {
 }
 
 impl Linking {
-    /// Puts a function behind the others, unless it is there; its first slot.
-    fn place(&mut self, index: usize, function: &Function<'_>) -> usize {
+    /// Puts a function behind the others, unless it is there; its first slot, or `None` if the
+    /// program would be too large.
+    fn place(&mut self, index: usize, function: &Function<'_>) -> Option<usize> {
         if let Some(at) = self.index.get(&index) {
-            return *at;
+            return Some(*at);
         }
         let at = self.insns.len();
+        if at + (function.end - function.start) > self.limit {
+            return None;
+        }
         let bytes = &function.section.data[function.start * 8..function.end * 8];
         let slots = bytes.chunks_exact(8).filter_map(|slot| slot.first_chunk::<8>());
         self.insns.extend(slots.map(|slot| Insn::from_bytes(*slot)));
         self.index.insert(index, at);
         self.placed.push((index, at));
-        at
+        Some(at)
     }
 }
 

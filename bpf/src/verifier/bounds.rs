@@ -279,19 +279,14 @@ impl Bounds {
     /// The low `size` bytes, sign-extended to 64 bits.
     pub(crate) fn sign_extend(&mut self, size: u32) {
         let unused = 64 - size * 8;
-        let extend = |value: u64| (value << unused) as i64 >> unused;
-        let ends = (self.smin >> (63 - unused), self.smax >> (63 - unused));
-        let same = ends.0 == ends.1 && self.smin < self.smax;
-        let (low, high) = (extend(self.smin as u64), extend(self.smax as u64));
-        let was = *self;
-        *self = Bounds::UNKNOWN;
-        self.bits = was.bits.shl(unused).sar(unused, true);
-        if same && low <= high && was.smin >> (64 - unused).min(63) == was.smax >> (64 - unused).min(63)
-        {
-            (self.smin, self.smax) = (low, high);
-        } else {
-            (self.smin, self.smax) = (i64::MIN >> unused, i64::MAX >> unused);
-        }
+        let extend = |value: i64| value << unused >> unused;
+        let (low, high) = (extend(self.smin), extend(self.smax));
+        // Within one stretch of equal high parts that does not cross the new sign, order is kept.
+        let same = self.smin >> (size * 8) == self.smax >> (size * 8) && (low < 0) == (high < 0);
+        let bits = self.bits.shl(unused).sar(unused, true);
+        *self = Bounds { bits, ..Bounds::UNKNOWN };
+        let widest = (i64::MIN >> unused, i64::MAX >> unused);
+        (self.smin, self.smax) = if same { (low, high) } else { widest };
         self.settle();
     }
 

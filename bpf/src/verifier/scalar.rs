@@ -184,20 +184,10 @@ fn signed_from_unsigned(a: &mut Bounds) {
 
 fn shift_left(a: &mut Bounds, by: u32) {
     // Shifting by 32 is how a compiler begins to sign-extend a word.
-    if by == 32 && a.smax32 >= 0 {
-        a.smax = i64::from(a.smax32) << 32;
+    if by == 32 {
+        (a.smin, a.smax) = (i64::from(a.smin32) << 32, i64::from(a.smax32) << 32);
     } else {
-        a.smax = i64::MAX;
-    }
-    if by == 32 && a.smin32 < 0 {
-        a.smin = i64::from(a.smin32) << 32;
-    } else if by == 32 && a.smin32 >= 0 && a.smax32 >= 0 {
-        a.smin = i64::from(a.smin32) << 32;
-    } else {
-        a.smin = i64::MIN;
-    }
-    if by == 32 && a.smin32 < 0 && a.smax32 < 0 {
-        a.smax = i64::from(a.smax32) << 32;
+        a.forget_signed();
     }
     if by > 0 && a.umax > 1 << (63 - by) {
         a.forget_unsigned();
@@ -251,4 +241,105 @@ fn shift_arithmetic32(a: &mut Bounds, by: u32) {
     a.forget_unsigned32();
     a.forget64();
     a.ranges_from_bits();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Operation, compute};
+    use crate::verifier::bounds::Bounds;
+    use crate::verifier::tnum::Tnum;
+
+    /// Small ranges around every place where something wraps.
+    fn ranges() -> Vec<Vec<u64>> {
+        let mut all = Vec::new();
+        for start in [0_u64, 1, 5, 126, 0x7fff_fffe, 0xffff_fffd, 1 << 40, i64::MAX as u64 - 2] {
+            for length in [1_u64, 2, 4, 7] {
+                all.push((0..length).map(|i| start.wrapping_add(i)).collect());
+                all.push((0..length).map(|i| start.wrapping_neg().wrapping_add(i)).collect());
+            }
+        }
+        all
+    }
+
+    fn hull(values: &[u64]) -> Bounds {
+        let first = Tnum::constant(values[0]);
+        let signed = values.iter().map(|value| *value as i64);
+        let narrow = values.iter().map(|value| *value as u32);
+        let mut hull = Bounds {
+            bits: values.iter().fold(first, |bits, value| bits.union(Tnum::constant(*value))),
+            smin: signed.clone().min().unwrap(),
+            smax: signed.max().unwrap(),
+            umin: *values.iter().min().unwrap(),
+            umax: *values.iter().max().unwrap(),
+            smin32: narrow.clone().map(|value| value as i32).min().unwrap(),
+            smax32: narrow.clone().map(|value| value as i32).max().unwrap(),
+            umin32: narrow.clone().min().unwrap(),
+            umax32: narrow.max().unwrap(),
+        };
+        hull.settle();
+        hull
+    }
+
+    fn concretely(op: Operation, a: u64, b: u64, wide: bool) -> u64 {
+        let shift = b as u32;
+        if wide {
+            return match op {
+                Operation::Add => a.wrapping_add(b),
+                Operation::Sub => a.wrapping_sub(b),
+                Operation::Mul => a.wrapping_mul(b),
+                Operation::And => a & b,
+                Operation::Or => a | b,
+                Operation::Xor => a ^ b,
+                Operation::Neg => a.wrapping_neg(),
+                Operation::Lsh => a.wrapping_shl(shift),
+                Operation::Rsh => a.wrapping_shr(shift),
+                _ => (a as i64).wrapping_shr(shift) as u64,
+            };
+        }
+        let (a, b) = (a as u32, b as u32);
+        u64::from(match op {
+            Operation::Add => a.wrapping_add(b),
+            Operation::Sub => a.wrapping_sub(b),
+            Operation::Mul => a.wrapping_mul(b),
+            Operation::And => a & b,
+            Operation::Or => a | b,
+            Operation::Xor => a ^ b,
+            Operation::Neg => a.wrapping_neg(),
+            Operation::Lsh => a.wrapping_shl(shift),
+            Operation::Rsh => a.wrapping_shr(shift),
+            _ => (a as i32).wrapping_shr(shift) as u32,
+        })
+    }
+
+    #[test]
+    fn results_hold_whatever_the_operands_hold() {
+        use Operation::*;
+        let ranges = ranges();
+        for op in [Add, Sub, Mul, And, Or, Xor, Neg, Lsh, Rsh, Arsh] {
+            for a in &ranges {
+                for b in &ranges {
+                    for wide in [false, true] {
+                        let result = compute(op, &hull(a), &hull(b), wide);
+                        for x in a {
+                            for y in b {
+                                let value = concretely(op, *x, *y, wide);
+                                assert!(
+                                    result.holds(value),
+                                    "{op:?} {wide} {x:#x} {y:#x}: {value:#x} {result:x?}"
+                                );
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn constants_stay_constants() {
+        let (a, b) = (Bounds::constant(40), Bounds::constant(2));
+        assert_eq!(compute(Operation::Mul, &a, &b, true).as_constant(), Some(80));
+        assert_eq!(compute(Operation::Neg, &b, &b, false).as_constant(), Some(0xffff_fffe));
+        assert_eq!(compute(Operation::Div, &a, &b, true), Bounds::UNKNOWN);
+    }
 }

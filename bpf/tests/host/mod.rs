@@ -1,7 +1,7 @@
 //! A host in memory: sockets with facts, texts kept, one worker.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use weir_bpf::insn::Insn;
@@ -12,7 +12,7 @@ use weir_bpf::{
 
 #[derive(Default)]
 pub struct World {
-    pub sockets: HashMap<SocketId, SocketFacts>,
+    pub sockets: BTreeMap<SocketId, SocketFacts>,
     pub texts: Vec<String>,
     pub cpu: u32,
 }
