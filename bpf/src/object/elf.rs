@@ -114,6 +114,18 @@ impl<'a> Elf<'a> {
         self.sections.iter().find(|section| section.name == name)
     }
 
+    /// Does `.BTF.ext` hold CO-RE relocations? Their length is the last word of its header of 32
+    /// bytes (struct btf_ext_header), the size of a record included.
+    pub(super) fn has_core_relocations(&self) -> bool {
+        let header = self.section(".BTF.ext").and_then(|section| section.data.first_chunk::<32>());
+        header.is_some_and(|header| {
+            let word = |at: usize| {
+                u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+            };
+            word(4) >= 32 && word(28) > 4
+        })
+    }
+
     /// The `license` section up to its NUL.
     pub(super) fn license(&self) -> String {
         let data = self.section("license").map_or(&[][..], |section| section.data);

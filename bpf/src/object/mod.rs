@@ -85,6 +85,10 @@ pub enum ObjectError {
         /// What is wrong.
         reason: &'static str,
     },
+    /// CO-RE relocations, which are not applied yet: run as they are, the programs would read wrong
+    /// fields.
+    #[error("section .BTF.ext: CO-RE relocations are not supported; use the UAPI's structures")]
+    CoreRelocations,
     /// Functions call so many others that the program would be too large.
     #[error("program {0}: more than a million instructions with its functions")]
     Size(String),
@@ -98,6 +102,9 @@ impl Object {
     /// The first thing that is wrong, with section, symbol and offset.
     pub fn parse(bytes: &[u8]) -> Result<Object, ObjectError> {
         let elf = Elf::read(bytes)?;
+        if elf.has_core_relocations() {
+            return Err(ObjectError::CoreRelocations);
+        }
         let layout = maps::read(&elf)?;
         let programs = relocate::link(&elf, &layout)?;
         Ok(Object { license: elf.license(), programs, maps: layout.specs })
