@@ -12,6 +12,7 @@ pub mod client;
 pub mod config;
 pub mod daemon;
 pub mod fleet;
+pub mod flood;
 pub mod metrics;
 pub mod plan;
 pub mod staging;

@@ -1,6 +1,7 @@
 //! The command `weir`: one verb a file.
 
 mod check;
+mod flood;
 pub(crate) mod format;
 mod map;
 mod prog;
@@ -55,6 +56,8 @@ enum Verb {
     Prog(prog::Prog),
     /// List, dump and change maps.
     Map(map::Map),
+    /// Send a bounded flood, for tests in a lab.
+    Flood(flood::FloodVerb),
     /// Apply the changed configuration file.
     Reload(reload::Reload),
 }
@@ -70,6 +73,7 @@ pub fn main() -> ExitCode {
         Verb::Ss(verb) => verb.run(global),
         Verb::Prog(verb) => verb.run(global),
         Verb::Map(verb) => verb.run(global),
+        Verb::Flood(verb) => verb.run(global),
         Verb::Reload(verb) => verb.run(global),
     };
     match result {
