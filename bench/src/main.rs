@@ -4,6 +4,7 @@
 //! saw other packets than it was to see ends the run with an error.
 
 mod figures;
+mod flood;
 mod packet;
 mod plot;
 mod rx;
@@ -22,6 +23,9 @@ struct Arguments {
 enum Command {
     /// Nanoseconds a packet on the in-memory device.
     Packet(packet::Arguments),
+    /// Sends: started by `rx`, in the sender's namespace.
+    #[command(hide = true)]
+    Flood(flood::Arguments),
     /// Packets a second from a flood: Weir, the kernel, and what AF_XDP gives at most.
     Rx(rx::Arguments),
 }
@@ -29,6 +33,7 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Packet(arguments) => packet::run(&arguments),
+        Command::Flood(arguments) => flood::run(&arguments),
         Command::Rx(arguments) => rx::run(&arguments),
     }
 }

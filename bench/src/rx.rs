@@ -4,7 +4,7 @@ mod bare;
 mod kernel;
 mod receiver;
 mod report;
-mod scene;
+pub mod scene;
 mod worker;
 
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ use self::scene::Scene;
 #[derive(clap::Args)]
 pub struct Arguments {
     /// What is sent: udp4, udp6, tcp4-syn or tcp6-syn.
-    #[arg(long, default_value = "udp4", value_parser = pattern)]
+    #[arg(long, default_value = "udp4", value_parser = pattern_of)]
     pattern: FloodPattern,
     /// Rounds over all receivers; the median of them is printed.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..1000))]
@@ -52,14 +52,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             if !receiver.serves(&scene) {
                 continue;
             }
-            let sent = scene.sent();
             let sample = receiver.sample(&scene).with_context(|| receiver.as_str())?;
             eprintln!(
-                "{name} {round}/{} {:<12} {:.3} Mpps, {} sent in all",
+                "{name} {round}/{} {:<12} {:.3} Mpps",
                 arguments.rounds,
                 receiver.as_str(),
                 sample.mpps(),
-                scene.sent() - sent,
             );
             samples.push(receiver, sample);
         }
@@ -80,7 +78,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn pattern(text: &str) -> Result<FloodPattern, String> {
+/// The pattern of that name.
+pub fn pattern_of(text: &str) -> Result<FloodPattern, String> {
     let found = FloodPattern::ALL.into_iter().find(|pattern| pattern.as_str() == text);
     found.ok_or_else(|| "udp4, udp6, tcp4-syn or tcp6-syn".to_owned())
 }

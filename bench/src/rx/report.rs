@@ -1,4 +1,4 @@
-//! Medians of all rounds, the ratios between them, and how they are printed.
+//! Medians of all rounds, the medians of their ratios, and how they are printed.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,8 +15,8 @@ pub struct Samples {
     all: Vec<(Receiver, Sample)>,
 }
 
-/// What is printed: medians of million packets a second, and their ratios. What was not measured
-/// is null.
+/// What is printed: medians of million packets a second, and medians of the rounds' ratios. What
+/// was not measured is null.
 #[derive(Serialize)]
 pub struct Report {
     pattern: &'static str,
@@ -51,7 +51,13 @@ impl Samples {
             let values = self.mpps(receiver);
             (!values.is_empty()).then(|| median(&values))
         };
-        let ratio = |over, under| Some(middle(over)? / middle(under)?);
+        // Of the rounds, not of the medians: both of a round met the same state of the machine.
+        let ratio = |over, under| {
+            let (over, under) = (self.mpps(over), self.mpps(under));
+            let ratios: Vec<f64> =
+                over.iter().zip(&under).map(|(over, under)| over / under).collect();
+            (!ratios.is_empty()).then(|| median(&ratios))
+        };
         let cost = |with, without| Some(100.0 * (1.0 - ratio(with, without)?));
         let busy = |receiver| {
             let of =
@@ -149,7 +155,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn ratios_are_of_medians_and_nothing_is_made_up() {
+    fn ratios_are_of_rounds_and_nothing_is_made_up() {
         let mut samples = Samples::default();
         let mut add = |receiver, received| {
             let elapsed = Duration::from_secs(1);
@@ -159,11 +165,13 @@ mod tests {
             add(Receiver::Kernel, received);
             add(Receiver::KernelProgram, received * 9 / 10);
         }
-        add(Receiver::WeirProgram, 4_500_000);
+        for received in [1_800_000, 4_500_000, 8_100_000] {
+            add(Receiver::WeirProgram, received);
+        }
         let report = samples.report("udp4", 3, 1.0);
         assert_eq!(report.kernel_mpps, Some(2.0));
         assert_eq!(report.kernel_attach_cost_percent, Some(10.0));
-        assert_eq!(report.weir_prog_over_kernel_prog, Some(2.5));
+        assert_eq!(report.weir_prog_over_kernel_prog, Some(2.0));
         assert_eq!(report.weir_prog_over_ceiling, None);
         assert_eq!(report.weir_mpps, None);
         assert_eq!(report.range("kernel"), Some([1.0, 9.0]));

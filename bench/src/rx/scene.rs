@@ -1,13 +1,12 @@
 //! The bed, the traffic and the time: what all receivers share.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
+use std::process::Child;
 use std::time::Duration;
 
 use anyhow::Context;
 use weir_lab::{Bed, BedOptions};
-use weir_xsk::{FloodPattern, FloodTraffic, LiveFrames, Template, interface_index};
+use weir_xsk::FloodPattern;
 
 use crate::steering::{ENTRIES, Entry};
 
@@ -23,8 +22,8 @@ pub const ELSEWHERE: u16 = 8080;
 /// Who sends: addresses that nobody has, so that answers to the flood end in silence.
 const SOURCE_V4: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 99);
 const SOURCE_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 99);
-/// Frames between two looks at the flag that ends the flood.
-const STEP: u64 = 1 << 15;
+/// More than any sender manages: what bounds a flood whose parent has died.
+const MOST_A_SECOND: f64 = 100e6;
 
 /// See the module.
 pub struct Scene {
@@ -36,8 +35,6 @@ pub struct Scene {
     pub warm_up: Duration,
     /// How long it is counted.
     pub window: Duration,
-    template: Template,
-    sent: AtomicU64,
 }
 
 impl Scene {
@@ -49,25 +46,8 @@ impl Scene {
         for source in [IpAddr::V4(SOURCE_V4), IpAddr::V6(SOURCE_V6)] {
             bed.weir().neighbour(Bed::WEIR_DEVICE, source, bed.peer_mac())?;
         }
-        let (source, destination): (IpAddr, IpAddr) = if is_ipv6(pattern) {
-            (SOURCE_V6.into(), Bed::WEIR_V6.into())
-        } else {
-            (SOURCE_V4.into(), Bed::WEIR_V4.into())
-        };
-        let template = Template::new(&FloodTraffic {
-            pattern,
-            source_mac: bed.peer_mac(),
-            destination_mac: bed.weir_mac(),
-            source,
-            destination,
-            destination_port: PORT,
-            first_port: 1024,
-            ports: 10_000,
-            random_bits: 0,
-            payload: 0,
-        })?;
-        let warm_up = Duration::from_millis(300);
-        Ok(Scene { bed, pattern, warm_up, window, template, sent: AtomicU64::new(0) })
+        let warm_up = Duration::from_millis(500);
+        Ok(Scene { bed, pattern, warm_up, window })
     }
 
     /// Whether segments are sent, not datagrams.
@@ -87,7 +67,7 @@ impl Scene {
 
     /// Where the flood goes.
     pub fn destination(&self) -> IpAddr {
-        if self.is_ipv6() { Bed::WEIR_V6.into() } else { Bed::WEIR_V4.into() }
+        addresses(self.pattern).1
     }
 
     /// What the program's trie holds: one prefix that the flood hits, and others beside it.
@@ -107,41 +87,39 @@ impl Scene {
         (0..ENTRIES).map(entry).collect()
     }
 
-    /// Frames that the flood has sent so far, in steps of some milliseconds.
-    pub fn sent(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed)
-    }
-
     /// Runs `measure` while the flood runs.
     pub fn flooded<T>(&self, measure: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
-        let stop = AtomicBool::new(false);
-        thread::scope(|scope| {
-            let flood = scope.spawn(|| self.bed.peer().enter(|| self.flood(&stop)));
-            let ending = Ending(&stop);
-            let measured = measure();
-            drop(ending);
-            let flooded = flood.join().map_err(|_| anyhow::anyhow!("the flood panicked"))?;
-            flooded.context("the flood")?;
-            measured
-        })
-    }
-
-    fn flood(&self, stop: &AtomicBool) -> anyhow::Result<()> {
-        pin(SENDER_CORE)?;
-        let mut frames = LiveFrames::new(interface_index(Bed::PEER_DEVICE)?, &self.template)?;
-        while !stop.load(Ordering::Relaxed) {
-            self.sent.fetch_add(frames.send(STEP)?, Ordering::Relaxed);
-        }
-        Ok(())
+        let bound = (self.warm_up + self.window).as_secs_f64() * MOST_A_SECOND;
+        let program = std::env::current_exe()?;
+        let program = program.to_str().context("the path of this program is no text")?;
+        let child = (self.bed.peer().command(program))
+            .args(["flood", "--pattern", self.pattern.as_str(), "--count"])
+            .arg((bound as u64).to_string())
+            .args([
+                "--from",
+                &mac_text(self.bed.peer_mac()),
+                "--to",
+                &mac_text(self.bed.weir_mac()),
+            ])
+            .spawn()
+            .context("cannot start the flood")?;
+        let mut flood = Flooding(child);
+        let measured = measure()?;
+        let ended = flood.0.try_wait()?;
+        anyhow::ensure!(ended.is_none(), "the flood ended before its time: {ended:?}");
+        Ok(measured)
     }
 }
 
-/// Ends the flood, by a panic too.
-struct Ending<'a>(&'a AtomicBool);
+/// The sender: a process, since a signal is what ends a long run of live frames. Each run costs
+/// the kernel two RCU grace periods, so that short ones would be mostly silence.
+struct Flooding(Child);
 
-impl Drop for Ending<'_> {
+impl Drop for Flooding {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+        // Both fail only if it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -152,6 +130,19 @@ pub fn pin(core: usize) -> anyhow::Result<()> {
         "cannot stay on core {core}: the bench needs cores {SENDER_CORE} and {RECEIVER_CORE}"
     );
     Ok(())
+}
+
+/// Source and destination of a pattern.
+pub fn addresses(pattern: FloodPattern) -> (IpAddr, IpAddr) {
+    if is_ipv6(pattern) {
+        (SOURCE_V6.into(), Bed::WEIR_V6.into())
+    } else {
+        (SOURCE_V4.into(), Bed::WEIR_V4.into())
+    }
+}
+
+fn mac_text(mac: [u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 
 fn is_ipv6(pattern: FloodPattern) -> bool {
