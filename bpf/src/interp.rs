@@ -63,13 +63,13 @@ fn execute<H: Host>(run: &mut Run<'_, H>, pc: &mut usize) -> Result<u64, FaultKi
             match op.code;
             alu(
                 Add64 Sub64 Mul64 Div64 Sdiv64 Or64 And64 Lsh64 Rsh64 Arsh64 Neg64 Mod64 Smod64
-                Xor64 Mov64 Movsx64From8 Movsx64From16 Movsx64From32 Add32 Sub32 Mul32 Div32
-                Sdiv32 Or32 And32 Lsh32 Rsh32 Arsh32 Neg32 Mod32 Smod32 Xor32 Mov32 Movsx32From8
+                Xor64 Mov64 Movsx64From8 Movsx64From16 Movsx64From32 Add32 Sub32 Mul32 Div32 Sdiv32
+                Or32 And32 Lsh32 Rsh32 Arsh32 Neg32 Mod32 Smod32 Xor32 Mov32 Movsx32From8
                 Movsx32From16 Le16 Le32 Le64 Be16 Be32 Be64
             ) => |result| regs[dst] = result;
             jump(
-                Jeq64 Jne64 Jgt64 Jge64 Jlt64 Jle64 Jset64 Jsgt64 Jsge64 Jslt64 Jsle64 Jeq32
-                Jne32 Jgt32 Jge32 Jlt32 Jle32 Jset32 Jsgt32 Jsge32 Jslt32 Jsle32
+                Jeq64 Jne64 Jgt64 Jge64 Jlt64 Jle64 Jset64 Jsgt64 Jsge64 Jslt64 Jsle64 Jeq32 Jne32
+                Jgt32 Jge32 Jlt32 Jle32 Jset32 Jsgt32 Jsge32 Jslt32 Jsle32 Ja Gotol
             ) => |taken| {
                 if taken {
                     *pc = op.offset as usize;
@@ -110,10 +110,6 @@ fn execute<H: Host>(run: &mut Run<'_, H>, pc: &mut usize) -> Result<u64, FaultKi
                     None if run.machine.sockets.any_held() => return Err(FaultKind::Unreleased),
                     None => return Ok(regs[0]),
                 },
-                Code::Ja | Code::Gotol => {
-                    *pc = op.offset as usize;
-                    continue;
-                }
             }
         }
         *pc += 1;
@@ -206,8 +202,9 @@ fn is_taken(code: Code, a: u64, b: u64) -> bool {
         Code::Jsgt32 => a32 as i32 > b32 as i32,
         Code::Jsge32 => a32 as i32 >= b32 as i32,
         Code::Jslt32 => (a32 as i32) < b32 as i32,
-        // What is left is Jsle32; the loop sends nothing else here.
-        _ => a32 as i32 <= b32 as i32,
+        Code::Jsle32 => a32 as i32 <= b32 as i32,
+        // What is left is Ja and Gotol; the loop sends nothing else here.
+        _ => true,
     }
 }
 

@@ -57,7 +57,7 @@ pub(crate) struct Run<'a, H> {
 
 impl<'a, H: Host> Run<'a, H> {
     /// Reads `N` bytes.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn load<const N: usize>(&mut self, address: u64) -> Result<u64, FaultKind> {
         let (region, offset) = split(address);
         let frame = region.wrapping_sub(STACK);
@@ -74,7 +74,7 @@ impl<'a, H: Host> Run<'a, H> {
     }
 
     /// Writes the low `N` bytes of `value`.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn store<const N: usize>(
         &mut self,
         address: u64,
