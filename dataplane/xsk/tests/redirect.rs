@@ -315,6 +315,9 @@ fn a_program_that_is_there_is_left_alone() {
             Err(AttachError::ProgramPresent { id, .. }) => assert_eq!(id, present.id),
             other => panic!("{other:?}"),
         }
+        // Another holder of the descriptor, such as a child just forked, does not keep it there.
+        let copies = links();
+        assert!(!copies.is_empty());
         drop(first);
         assert_eq!(attached_xdp(index).unwrap(), None);
         let skb = Redirect::attach(index, Some(AttachMode::Skb)).unwrap();
@@ -363,6 +366,24 @@ fn the_attachment_dies_with_the_process() {
     });
     // And the queue can be had at once.
     drop(Port::open(&bed, &[]));
+}
+
+/// This process' own open bpf_links, opened once more.
+fn links() -> Vec<std::os::fd::OwnedFd> {
+    let entries = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let numbers = entries.filter_map(|entry| {
+        let target = std::fs::read_link(entry.path()).ok()?;
+        let number: i32 = entry.file_name().to_str()?.parse().ok()?;
+        target.to_str()?.contains("bpf_link").then_some(number)
+    });
+    numbers
+        .filter_map(|number| {
+            // SAFETY: the copy fails if the descriptor has been closed meanwhile.
+            let copy = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) };
+            // SAFETY: a descriptor just made, owned by nobody else.
+            (copy >= 0).then(|| unsafe { std::os::fd::FromRawFd::from_raw_fd(copy) })
+        })
+        .collect()
 }
 
 /// Sends datagrams from a kernel socket until it is told to stop, for ten seconds at most.

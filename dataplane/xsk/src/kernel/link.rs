@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// Which XDP hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +56,19 @@ impl Link {
         let fd = super::check(result)?;
         // SAFETY: the descriptor has just been made for us.
         Ok(Link { fd: unsafe { OwnedFd::from_raw_fd(fd) } })
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that another thread has forked, and that has not yet
+        // called exec, holds a copy of the descriptor.
+        // SAFETY: the descriptor is a link's, and open.
+        let result = unsafe { libbpf_sys::bpf_link_detach(self.fd.as_raw_fd()) };
+        // The interface or namespace may be gone already (ENOLINK).
+        if let Err(error) = super::check(result) {
+            tracing::debug!(%error, "a link was not detached, only closed");
+        }
     }
 }
 
