@@ -1,4 +1,4 @@
-//! `weir-bench rx`: the same flood, five receivers, in turns.
+//! `weir-bench rx`: the same flood, six receivers, in turns.
 
 mod bare;
 mod kernel;

@@ -1,15 +1,17 @@
-//! Those who receive the flood.
+//! Those who receive the flood, each for one window.
 
 use std::time::Duration;
 
 use super::scene::Scene;
 use super::{bare, kernel, worker};
 
-/// One of the five.
+/// One of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Receiver {
     /// The bare AF_XDP receive loop.
     Ceiling,
+    /// The same, but one byte of each packet is read.
+    Reader,
     /// Weir, the socket bound to where the flood goes.
     Weir,
     /// Weir, the program finds the socket.
@@ -33,8 +35,9 @@ pub struct Sample {
 
 impl Receiver {
     /// All of them, in the order of a round.
-    pub const ALL: [Receiver; 5] = [
+    pub const ALL: [Receiver; 6] = [
         Receiver::Ceiling,
+        Receiver::Reader,
         Receiver::Weir,
         Receiver::WeirProgram,
         Receiver::Kernel,
@@ -45,6 +48,7 @@ impl Receiver {
     pub fn as_str(self) -> &'static str {
         match self {
             Receiver::Ceiling => "xsk_ceiling",
+            Receiver::Reader => "xsk_reader",
             Receiver::Weir => "weir",
             Receiver::WeirProgram => "weir_prog",
             Receiver::Kernel => "kernel",
@@ -65,6 +69,7 @@ impl Receiver {
     pub fn sample(self, scene: &Scene) -> anyhow::Result<Sample> {
         scene.bed.weir().enter(|| match self {
             Receiver::Ceiling => bare::sample(scene),
+            Receiver::Reader => bare::read_sample(scene),
             Receiver::Weir => worker::sample(scene, false),
             Receiver::WeirProgram => worker::sample(scene, true),
             Receiver::Kernel => kernel::sample(scene, false),

@@ -21,6 +21,8 @@ pub struct Samples {
 pub struct Report {
     pattern: &'static str,
     xsk_ceiling_mpps: Option<f64>,
+    /// As the ceiling, but one byte of each packet is read.
+    xsk_reader_mpps: Option<f64>,
     weir_mpps: Option<f64>,
     weir_prog_mpps: Option<f64>,
     kernel_mpps: Option<f64>,
@@ -28,6 +30,8 @@ pub struct Report {
     weir_prog_over_kernel_prog: Option<f64>,
     weir_prog_over_ceiling: Option<f64>,
     weir_over_ceiling: Option<f64>,
+    weir_over_reader: Option<f64>,
+    weir_prog_over_reader: Option<f64>,
     weir_attach_cost_percent: Option<f64>,
     kernel_attach_cost_percent: Option<f64>,
     /// Part of the time that Weir's core had something to do.
@@ -66,10 +70,11 @@ impl Samples {
             (!values.is_empty()).then(|| round(100.0 * median(&values), 1))
         };
         let digits = |digits| move |value| round(value, digits);
-        use Receiver::{Ceiling, Kernel, KernelProgram, Weir, WeirProgram};
+        use Receiver::{Ceiling, Kernel, KernelProgram, Reader, Weir, WeirProgram};
         Report {
             pattern,
             xsk_ceiling_mpps: middle(Ceiling).map(digits(3)),
+            xsk_reader_mpps: middle(Reader).map(digits(3)),
             weir_mpps: middle(Weir).map(digits(3)),
             weir_prog_mpps: middle(WeirProgram).map(digits(3)),
             kernel_mpps: middle(Kernel).map(digits(3)),
@@ -77,6 +82,8 @@ impl Samples {
             weir_prog_over_kernel_prog: ratio(WeirProgram, KernelProgram).map(digits(2)),
             weir_prog_over_ceiling: ratio(WeirProgram, Ceiling).map(digits(3)),
             weir_over_ceiling: ratio(Weir, Ceiling).map(digits(3)),
+            weir_over_reader: ratio(Weir, Reader).map(digits(3)),
+            weir_prog_over_reader: ratio(WeirProgram, Reader).map(digits(3)),
             weir_attach_cost_percent: cost(WeirProgram, Weir).map(digits(1)),
             kernel_attach_cost_percent: cost(KernelProgram, Kernel).map(digits(1)),
             weir_busy_percent: busy(Weir),
@@ -109,6 +116,8 @@ impl Report {
             ("weir_prog over kernel_prog", self.weir_prog_over_kernel_prog),
             ("weir_prog over ceiling", self.weir_prog_over_ceiling),
             ("weir over ceiling", self.weir_over_ceiling),
+            ("weir over reader", self.weir_over_reader),
+            ("weir_prog over reader", self.weir_prog_over_reader),
             ("attaching costs Weir, %", self.weir_attach_cost_percent),
             ("attaching costs the kernel, %", self.kernel_attach_cost_percent),
             ("Weir's core busy, %", self.weir_busy_percent),
@@ -128,9 +137,10 @@ impl Report {
         plot::bars(&folder.join(format!("rx-{}.svg", self.pattern)), &title, "Mpps", &bars)
     }
 
-    fn medians(&self) -> [(&'static str, Option<f64>); 5] {
+    fn medians(&self) -> [(&'static str, Option<f64>); 6] {
         [
             (Receiver::Ceiling.as_str(), self.xsk_ceiling_mpps),
+            (Receiver::Reader.as_str(), self.xsk_reader_mpps),
             (Receiver::Weir.as_str(), self.weir_mpps),
             (Receiver::WeirProgram.as_str(), self.weir_prog_mpps),
             (Receiver::Kernel.as_str(), self.kernel_mpps),

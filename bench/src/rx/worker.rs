@@ -14,9 +14,9 @@ use weir_dataplane::runner::{self, IdlePolicy, WorkerHandle, WorkerOptions};
 use weir_dataplane::socket::{Service, SocketSpec};
 use weir_dataplane::worker::WorkerSetup;
 use weir_lab::Bed;
-use weir_xsk::kernel::AttachMode;
-use weir_xsk::{Binding, Protocol, Queue, QueueConfig, Redirect, interface_index};
+use weir_xsk::{Queue, interface_index};
 
+use super::bare::redirected;
 use super::receiver::Sample;
 use super::scene::{ELSEWHERE, PORT, RECEIVER_CORE, Scene};
 use crate::steering::Steering;
@@ -27,14 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Receives for one window; called in Weir's namespace.
 pub fn sample(scene: &Scene, program: bool) -> anyhow::Result<Sample> {
+    let (queue, redirect) = redirected(scene)?;
     let interface = interface_index(Bed::WEIR_DEVICE)?;
-    let queue = Queue::open(&QueueConfig::new(Bed::WEIR_DEVICE, 0))?;
-    let mut redirect = Redirect::attach(interface, Some(AttachMode::Native))?;
-    let destination = scene.destination();
-    let length = if scene.is_ipv6() { 128 } else { 32 };
-    let protocol = if scene.is_tcp() { Protocol::Tcp } else { Protocol::Udp };
-    redirect.bind(&Binding::new((destination, length), protocol, Some(PORT))?)?;
-    redirect.register(&queue)?;
     let running = Running::start(queue, interface)?;
     running.open_socket(scene, program)?;
     let sample = scene.flooded(|| running.measure(scene, program));
