@@ -1,6 +1,7 @@
 //! The command `weir`: one verb a file.
 
 mod check;
+mod demo;
 mod flood;
 pub(crate) mod format;
 mod map;
@@ -56,6 +57,8 @@ enum Verb {
     Prog(prog::Prog),
     /// List, dump and change maps.
     Map(map::Map),
+    /// Show real packets, steered and counted, in a lab of its own.
+    Demo(demo::Demo),
     /// Send a bounded flood, for tests in a lab.
     Flood(flood::FloodVerb),
     /// Apply the changed configuration file.
@@ -74,6 +77,7 @@ pub fn main() -> ExitCode {
         Verb::Prog(verb) => verb.run(global),
         Verb::Map(verb) => verb.run(global),
         Verb::Flood(verb) => verb.run(global),
+        Verb::Demo(verb) => verb.run(global),
         Verb::Reload(verb) => verb.run(global),
     };
     match result {
