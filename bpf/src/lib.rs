@@ -22,6 +22,7 @@ mod errno;
 mod fault;
 pub mod helper;
 pub mod hook;
+mod inputs;
 pub mod insn;
 mod interp;
 mod machine;
@@ -37,6 +38,7 @@ pub use helper::{Host, SocketFacts, SocketId};
 pub use hook::sk_lookup::{
     ProgramResult, SkLookupContext, SkLookupOutcome, Verdict, run_sk_lookup,
 };
+pub use inputs::Inputs;
 pub use machine::Machine;
 pub use map::{Map, MapSpec, MapType, flags};
 pub use object::{Object, ObjectError, ProgramSpec};

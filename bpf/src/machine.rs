@@ -1,5 +1,6 @@
 //! What a worker needs to run programs, made once and used for every run.
 
+use crate::inputs::Inputs;
 use crate::sockets::Sockets;
 
 /// Bytes of stack a frame (`MAX_BPF_STACK`).
@@ -19,6 +20,8 @@ pub struct Machine {
     pub(crate) sockets: Sockets,
     pub(crate) text: String,
     pub(crate) budget: u64,
+    /// What the runs have depended on since [`Machine::forget_inputs`].
+    pub(crate) inputs: Inputs,
 }
 
 /// What a call leaves behind in its caller.
@@ -45,7 +48,13 @@ impl Machine {
             sockets: Sockets::default(),
             text: String::with_capacity(crate::helper::TEXT),
             budget: instructions,
+            inputs: Inputs::NONE,
         }
+    }
+
+    /// Begins a new account of what runs depend on.
+    pub(crate) fn forget_inputs(&mut self) {
+        self.inputs = Inputs::NONE;
     }
 
     /// Makes the first frame ready.

@@ -95,6 +95,8 @@ impl<'a, H: Host> Run<'a, H> {
         let values = map.values().ok_or(fault)?;
         let at = values.locate(offset, N).ok_or(fault)?;
         values.cells().store(at, N, value);
+        map.stored_to();
+        self.machine.inputs.repeatable = false;
         Ok(())
     }
 
@@ -119,9 +121,13 @@ impl<'a, H: Host> Run<'a, H> {
             let old = self.load::<8>(address)?;
             return self.store::<8>(address, op.apply(old, operand, 8)).map(|()| old);
         }
-        let values = self.writable(region).and_then(Map::values).ok_or(fault)?;
+        let map = self.writable(region).ok_or(fault)?;
+        let values = map.values().ok_or(fault)?;
         let at = values.locate(offset, size).ok_or(fault)?;
-        values.cells().update(at, size, op, operand).ok_or(fault)
+        let old = values.cells().update(at, size, op, operand).ok_or(fault)?;
+        map.stored_to();
+        self.machine.inputs.repeatable = false;
+        Ok(old)
     }
 
     /// Ordinary memory that a helper reads: stack as it is, a map's value copied to `scratch`.
@@ -167,6 +173,12 @@ impl<'a, H: Host> Run<'a, H> {
         Some(Source::Cells(values.cells(), values.locate(offset, size)?))
     }
 
+    /// Whether the value at an address is one that programs write to.
+    pub(crate) fn is_stored_to(&self, address: u64) -> bool {
+        let index = split(address).0.checked_sub(MAP);
+        index.and_then(|index| self.program.maps.get(index)).is_some_and(|map| map.is_stored_to())
+    }
+
     /// The map that a handle stands for, and its index.
     #[inline]
     pub(crate) fn map(&self, handle: u64) -> Option<(usize, &'a Map)> {
@@ -192,6 +204,7 @@ impl<'a, H: Host> Run<'a, H> {
         if usize::from(allowed) & N == 0 {
             return None;
         }
+        self.machine.inputs.read_context(offset, N);
         if N == 8 {
             let Some(selected) = self.selection.socket else { return Some(0) };
             return self.machine.sockets.slot(selected).map(socket);
@@ -200,12 +213,13 @@ impl<'a, H: Host> Run<'a, H> {
     }
 
     #[inline(always)]
-    fn load_map(&self, index: usize, offset: u64, size: usize) -> Option<u64> {
+    fn load_map(&mut self, index: usize, offset: u64, size: usize) -> Option<u64> {
         let map = self.program.maps.get(index)?;
         if map.spec().flags & flags::WRONLY_PROG != 0 {
             return None;
         }
         let values = map.values()?;
+        self.machine.inputs.repeatable &= !map.is_stored_to();
         Some(values.cells().load(values.locate(offset, size)?, size))
     }
 
@@ -216,7 +230,7 @@ impl<'a, H: Host> Run<'a, H> {
         bpf_sock_field(&facts, field as usize, size)
     }
 
-    fn writable(&self, region: usize) -> Option<&Map> {
+    fn writable(&self, region: usize) -> Option<&'a Map> {
         let map = self.program.maps.get(region.checked_sub(MAP)?)?;
         (map.spec().flags & flags::RDONLY_PROG == 0).then_some(map)
     }

@@ -27,6 +27,9 @@ type Returned = Result<u64, FaultKind>;
 /// Calls a helper; the value for r0.
 #[inline]
 pub(crate) fn call<H: Host>(run: &mut Run<'_, H>, id: HelperId, args: [u64; 5]) -> Returned {
+    // Time, chance, logs and changes to maps: what a second run would not repeat.
+    let repeats = [HelperId::MAP_LOOKUP_ELEM, HelperId::SK_RELEASE, HelperId::SK_ASSIGN];
+    run.machine.inputs.repeatable &= repeats.contains(&id);
     match id {
         HelperId::MAP_LOOKUP_ELEM => map_lookup(run, args),
         HelperId::MAP_UPDATE_ELEM => map_update(run, args),
@@ -49,6 +52,7 @@ fn map_lookup<H: Host>(run: &mut Run<'_, H>, args: [u64; 5]) -> Returned {
     if map.spec().flags & flags::WRONLY_PROG != 0 {
         return Err(fault(1));
     }
+    run.machine.inputs.repeatable &= !map.lookup_changes() && !run.is_stored_to(args[1]);
     let cpu = run.host.cpu() as usize;
     if !map.spec().map_type.holds_sockets() {
         let offset = with_key(run, map, args[1], |key| map.find(key, cpu)).ok_or(fault(2))?;

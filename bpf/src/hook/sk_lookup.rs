@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::{AttachType, ContextField, FieldKind, Hook, ProgramType, Returns};
 use crate::fault::{Fault, FaultKind};
 use crate::helper::{HelperId, Host, SocketId};
+use crate::inputs::Inputs;
 use crate::interp;
 use crate::machine::Machine;
 use crate::program::Program;
@@ -176,6 +177,8 @@ pub struct SkLookupOutcome {
     pub selected: Option<SocketId>,
     /// The selection asked to leave the socket's reuseport group alone.
     pub no_reuseport: bool,
+    /// What all this depended on.
+    pub inputs: Inputs,
 }
 
 /// The socket that a program, or all before it, selected.
@@ -196,6 +199,7 @@ pub fn run_sk_lookup<H: Host>(
     machine: &mut Machine,
     each: &mut dyn FnMut(usize, ProgramResult),
 ) -> SkLookupOutcome {
+    machine.forget_inputs();
     let mut committed = Selection::default();
     let mut all_passed = true;
     for (index, program) in programs.iter().enumerate() {
@@ -219,5 +223,6 @@ pub fn run_sk_lookup<H: Host>(
         verdict: if passed { Verdict::Pass } else { Verdict::Drop },
         selected: committed.socket,
         no_reuseport: committed.no_reuseport,
+        inputs: machine.inputs,
     }
 }

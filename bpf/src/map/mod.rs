@@ -9,7 +9,7 @@ mod spec;
 mod tests;
 mod values;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 pub use spec::{MapSpec, MapType, flags};
 pub(crate) use values::{Source, Values};
@@ -25,6 +25,8 @@ pub struct Map {
     spec: MapSpec,
     cpus: usize,
     frozen: AtomicBool,
+    version: AtomicU64,
+    stored_to: AtomicBool,
     table: Table,
 }
 
@@ -71,7 +73,14 @@ impl Map {
             }
             values.write(0, Source::Bytes(initial));
         }
-        Ok(Map { spec: spec.clone(), cpus, frozen: AtomicBool::new(spec.read_only), table })
+        Ok(Map {
+            spec: spec.clone(),
+            cpus,
+            frozen: AtomicBool::new(spec.read_only),
+            version: AtomicU64::new(0),
+            stored_to: AtomicBool::new(false),
+            table,
+        })
     }
 
     /// What it was made from.
@@ -155,6 +164,7 @@ impl Map {
     /// not take; `E2BIG`, `EEXIST`, `ENOENT`, `ENOSPC` as the kernel's map of this type;
     /// `EOPNOTSUPP` for a map of sockets, see [`Map::update_socket`].
     pub fn update(&self, key: &[u8], value: &[u8], flag: u64) -> Result<(), Errno> {
+        let _changed = Changed(self);
         self.check_key(key)?;
         self.check_write()?;
         let Table::PerCpuArray(values) = &self.table else {
@@ -226,10 +236,46 @@ impl Map {
 
     /// Takes a socket out of a map of sockets, as its close does; how many entries that were.
     pub fn remove_socket(&self, socket: SocketId) -> usize {
+        let _changed = Changed(self);
         match &self.table {
             Table::Sock(sock) => sock.remove_socket(socket),
             _ => 0,
         }
+    }
+
+    /// A number that grows with every change to the entries, once the change can be seen. What
+    /// programs store through pointers to values counts once: see `Map::is_stored_to`.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Notes that a program has stored to a value through a pointer.
+    #[inline]
+    pub(crate) fn stored_to(&self) {
+        if !self.is_stored_to() {
+            self.stored_to.store(true, Ordering::Release);
+            self.version.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// Whether a program has ever stored to a value: from then on no version tells its changes.
+    #[inline]
+    pub(crate) fn is_stored_to(&self) -> bool {
+        self.stored_to.load(Ordering::Acquire)
+    }
+
+    /// Whether a program's lookup changes the map: those keep a record of use.
+    #[inline]
+    pub(crate) fn lookup_changes(&self) -> bool {
+        !matches!(
+            self.spec.map_type,
+            MapType::Array
+                | MapType::PerCpuArray
+                | MapType::Hash
+                | MapType::LpmTrie
+                | MapType::SockMap
+                | MapType::SockHash
+        )
     }
 
     /// What programs reach by pointers; maps of sockets have none.
@@ -266,6 +312,7 @@ impl Map {
         flag: u64,
         cpu: usize,
     ) -> Result<(), Errno> {
+        let _changed = Changed(self);
         match &self.table {
             Table::Array(values) => {
                 values.write(self.array_index(key, flag)?.into(), value);
@@ -288,6 +335,7 @@ impl Map {
         socket: SocketId,
         flag: u64,
     ) -> Result<(), Errno> {
+        let _changed = Changed(self);
         match &self.table {
             Table::Sock(sock) => sock.insert(key, socket, flag),
             _ => Err(Errno::EINVAL),
@@ -296,6 +344,7 @@ impl Map {
 
     /// A deletion by a program.
     pub(crate) fn remove(&self, key: &[u8]) -> Result<(), Errno> {
+        let _changed = Changed(self);
         match &self.table {
             Table::Array(_) | Table::PerCpuArray(_) => Err(Errno::EINVAL),
             Table::Hash(hash, _) => hash.remove(key),
@@ -329,6 +378,15 @@ impl Map {
 
     fn per_cpu(&self, index: u32, cpu: usize) -> u64 {
         cpu as u64 * u64::from(self.spec.max_entries) + u64::from(index)
+    }
+}
+
+/// Counts a change when it is done.
+struct Changed<'a>(&'a Map);
+
+impl Drop for Changed<'_> {
+    fn drop(&mut self) {
+        self.0.version.fetch_add(1, Ordering::Release);
     }
 }
 
