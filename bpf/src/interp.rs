@@ -237,6 +237,11 @@ fn atomic<H: Host>(run: &mut Run<'_, H>, op: Op, regs: &mut Registers) -> Result
 }
 
 /// Enters a function: r6–r10 are kept for the caller, the function gets a stack of its own.
+///
+/// Like [`leave`] it stands apart: inlined, it made the loop load these registers as vectors at
+/// every instruction, each a stall behind the store of a single one.
+#[cold]
+#[inline(never)]
 fn call<H: Host>(run: &mut Run<'_, H>, regs: &mut Registers, pc: usize) -> Result<(), FaultKind> {
     let machine = &mut *run.machine;
     if machine.depth + 1 == FRAMES {
@@ -251,6 +256,8 @@ fn call<H: Host>(run: &mut Run<'_, H>, regs: &mut Registers, pc: usize) -> Resul
 }
 
 /// Leaves a function: the call that it returns to, or `None` at the program's end.
+#[cold]
+#[inline(never)]
 fn leave<H: Host>(run: &mut Run<'_, H>, regs: &mut Registers) -> Option<usize> {
     let machine = &mut *run.machine;
     machine.depth = machine.depth.checked_sub(1)?;
