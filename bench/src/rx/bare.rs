@@ -47,7 +47,7 @@ pub fn read_sample(scene: &Scene) -> anyhow::Result<Sample> {
             while started.elapsed() < time {
                 received += queue.receive(&mut frames, BATCH) as u64;
                 for frame in &frames {
-                    black_box(queue.bytes(frame).first());
+                    black_box(queue.bytes(frame).first().copied());
                 }
                 queue.recycle(&mut frames);
             }
