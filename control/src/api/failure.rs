@@ -1,13 +1,14 @@
 //! What the API says when it cannot do what was asked: what was wrong, and what to do.
 
 use axum::Json;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Problems;
 use crate::fleet::FleetError;
-use crate::steering::SteeringError;
+use crate::steering::{OBJECT_MAX, SteeringError};
 
 /// The body of every answer that is no success.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +46,20 @@ impl Failure {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         (self.status, Json(self.refusal)).into_response()
+    }
+}
+
+impl From<BytesRejection> for Failure {
+    fn from(rejection: BytesRejection) -> Failure {
+        let help = format!("a body has {OBJECT_MAX} bytes at most");
+        Failure::new(rejection.status(), rejection.body_text(), help)
+    }
+}
+
+impl From<QueryRejection> for Failure {
+    fn from(rejection: QueryRejection) -> Failure {
+        let help = "GET /openapi.json names the parameters";
+        Failure::new(rejection.status(), rejection.body_text(), help)
     }
 }
 

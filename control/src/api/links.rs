@@ -1,12 +1,11 @@
 //! `/v1/links`: which programs run, and in which order.
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 
 use super::programs::Runs;
-use super::{App, Failure, body};
+use super::{App, Body, Failure, json};
 use crate::daemon::Plane;
 use crate::steering;
 
@@ -59,11 +58,8 @@ pub(super) async fn list(State(app): State<App>) -> Result<Json<Vec<Link>>, Fail
     Ok(Json(all(&plane)))
 }
 
-pub(super) async fn attach(
-    State(app): State<App>,
-    bytes: Bytes,
-) -> Result<Json<Vec<Link>>, Failure> {
-    let request: Attach = body(&bytes)?;
+pub(super) async fn attach(State(app): State<App>, body: Body) -> Result<Json<Vec<Link>>, Failure> {
+    let request: Attach = json(body)?;
     let mut plane = app.plane().await?;
     let program = plane.steering.program(&request.program)?;
     plane.steering.attach(program, false)?;

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use serde::{Deserialize, Serialize};
 use weir_bpf::{Errno, MapType};
 
-use super::{App, Failure, body};
+use super::{App, Body, Failure, json};
 use crate::config::Literal;
 use crate::config::literal::LiteralError;
 use crate::daemon::Plane;
@@ -114,9 +113,7 @@ pub(super) async fn dump(
     Path(name): Path<String>,
     query: Result<Query<Limit>, QueryRejection>,
 ) -> Result<Json<Dump>, Failure> {
-    let Query(query) = query.map_err(|error| {
-        Failure::bad_request(error.to_string(), "`limit` is a number of entries")
-    })?;
+    let Query(query) = query?;
     let limit = query.limit.unwrap_or(ENTRIES_MAX).min(ENTRIES_MAX);
     let plane = app.plane().await?;
     let (id, map) = plane.steering.map(&name)?;
@@ -161,9 +158,9 @@ fn entry(plane: &Plane, map: &weir_bpf::Map, key: &[u8]) -> Option<Entry> {
 pub(super) async fn update(
     State(app): State<App>,
     Path(name): Path<String>,
-    bytes: Bytes,
+    body: Body,
 ) -> Result<Json<Entry>, Failure> {
-    let request: Update = body(&bytes)?;
+    let request: Update = json(body)?;
     let key = literal(&request.key)?;
     let plane = app.plane().await?;
     let (_, map) = plane.steering.map(&name)?;
@@ -192,8 +189,7 @@ pub(super) async fn remove(
     Path(name): Path<String>,
     query: Result<Query<Remove>, QueryRejection>,
 ) -> Result<Json<Entry>, Failure> {
-    let Query(query) =
-        query.map_err(|error| Failure::bad_request(error.to_string(), "give the key: ?key=…"))?;
+    let Query(query) = query?;
     let key = literal(&query.key)?;
     let plane = app.plane().await?;
     let (_, map) = plane.steering.map(&name)?;

@@ -13,6 +13,7 @@ pub mod status;
 
 use axum::Router;
 use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -71,9 +72,12 @@ pub fn metrics_router(app: App) -> Router {
         .with_state(app)
 }
 
+/// A body that may have been too long.
+type Body = Result<Bytes, BytesRejection>;
+
 /// Reads a JSON body.
-fn body<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, Failure> {
-    serde_json::from_slice(bytes).map_err(|error| {
+fn json<T: DeserializeOwned>(body: Body) -> Result<T, Failure> {
+    serde_json::from_slice(&body?).map_err(|error| {
         Failure::bad_request(
             format!("the body is not what was expected: {error}"),
             "GET /openapi.json describes it",

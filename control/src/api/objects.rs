@@ -1,12 +1,11 @@
 //! `/v1/objects`: loading and unloading ELF objects.
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use serde::{Deserialize, Serialize};
 
-use super::{App, Failure};
+use super::{App, Body, Failure};
 use crate::config::ObjectSource;
 use crate::steering::{self, LoadedObject};
 
@@ -63,10 +62,10 @@ pub(super) async fn list(State(app): State<App>) -> Result<Json<Vec<Object>>, Fa
 pub(super) async fn load(
     State(app): State<App>,
     query: Result<Query<Load>, QueryRejection>,
-    bytes: Bytes,
+    body: Body,
 ) -> Result<Json<Object>, Failure> {
     const HELP: &str = "POST the object as the body, or give ?builtin=NAME";
-    let Query(load) = query.map_err(|error| Failure::bad_request(error.to_string(), HELP))?;
+    let (Query(load), bytes) = (query?, body?);
     let (source, bytes) = match (load.builtin, bytes.is_empty()) {
         (Some(name), true) => {
             let source = ObjectSource::Builtin(name);

@@ -45,6 +45,7 @@ pub(super) fn check(path: &Path, text: &str, file: File) -> Result<Config, Probl
             device: At { value: device, line: device_line },
             cores,
             idle: worker.idle.unwrap_or_default(),
+            verdict_cache: worker.verdict_cache.unwrap_or(true),
             sockets_max,
             control_socket,
             metrics,

@@ -109,6 +109,8 @@ pub struct Worker {
     pub cores: Option<Spanned<Vec<usize>>>,
     /// How it waits.
     pub idle: Option<Idle>,
+    /// Whether what programs say is kept for like packets; it is if absent.
+    pub verdict_cache: Option<bool>,
 }
 
 /// `[limits]`

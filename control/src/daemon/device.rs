@@ -108,6 +108,7 @@ fn options(config: &Config, place: usize, workers: usize, ifindex: u32) -> Worke
         sockets: config.sockets_max,
         hash_key: [random(), random()],
         ifindex,
+        verdict_cache: config.verdict_cache,
     };
     let idle = match config.idle {
         Idle::Poll => IdlePolicy::Poll,

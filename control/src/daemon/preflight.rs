@@ -117,7 +117,7 @@ fn missing_from(effective: u64) -> Vec<&'static str> {
     let has = |bit: u32| effective & (1 << bit) != 0;
     CAPABILITIES
         .iter()
-        .filter(|&&(name, bit)| !has(bit) && !(name == "CAP_BPF" && has(SYS_ADMIN)))
+        .filter(|&&(name, bit)| !(has(bit) || name == "CAP_BPF" && has(SYS_ADMIN)))
         .map(|&(name, _)| name)
         .collect()
 }

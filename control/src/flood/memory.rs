@@ -74,7 +74,8 @@ pub(super) fn run(
         allowance: 0,
         sent: sent.clone(),
     };
-    let setup = WorkerSetup { number: 0, sockets: 16, hash_key: [1, 2], ifindex: 0 };
+    let setup =
+        WorkerSetup { number: 0, sockets: 16, hash_key: [1, 2], ifindex: 0, verdict_cache: true };
     let options = WorkerOptions { setup, core: None, idle: IdlePolicy::Adaptive };
     let spec = SocketSpec {
         name: "flood".into(),

@@ -68,7 +68,7 @@ pub struct Running {
 
 impl Running {
     /// Starts `weir run` in Weir's namespace of the bed. The text is a configuration without
-    /// `[control]`, which is added.
+    /// `[control]`, which is added, or with one whose socket is `{socket}`.
     ///
     /// # Panics
     /// When it does not become ready.
@@ -82,8 +82,12 @@ impl Running {
     pub fn start_in(namespace: Option<&Namespace>, text: &str) -> Result<Running, Ended> {
         let folder = Folder::new();
         let (config, socket) = (folder.path("weir.toml"), folder.path("weir.sock"));
-        let control = format!("\n[control]\nsocket = \"{}\"\n", socket.display());
-        fs::write(&config, format!("{text}{control}")).unwrap();
+        let path = socket.display().to_string();
+        let text = match text.contains("{socket}") {
+            true => text.replace("{socket}", &path),
+            false => format!("{text}\n[control]\nsocket = \"{path}\"\n"),
+        };
+        fs::write(&config, text).unwrap();
         let weir = env!("CARGO_BIN_EXE_weir");
         let mut command = match namespace {
             Some(namespace) => namespace.command(weir),
