@@ -2,6 +2,8 @@
 //! end whatever happens.
 #![allow(dead_code, reason = "each test uses its own part")]
 
+pub mod peer;
+
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -168,6 +170,11 @@ impl Running {
     /// SIGKILL, and how it ended.
     pub fn kill(self) -> Ended {
         self.signal(Signal::SIGKILL);
+        self.wait()
+    }
+
+    /// How it ended, once it has been told to.
+    pub fn terminated(self) -> Ended {
         self.wait()
     }
 
