@@ -116,7 +116,7 @@ mod tests {
         assert_eq!(bound.allowance(SECOND, 1005), Some(0));
         assert_eq!(bound.allowance(2 * SECOND, 1000), Some(1005));
         let done = bound_for(Duration::from_millis(200), 1000)
-            .pace(&mut |_| {}, |count| Ok(count))
+            .pace(&mut |_| {}, Ok)
             .unwrap();
         assert!((190..=206).contains(&done.sent), "{done:?}");
     }
