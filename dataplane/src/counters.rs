@@ -119,4 +119,6 @@ pub struct ProgramCounters {
     pub dropped: u64,
     /// Runs that were stopped for breaking a rule.
     pub faulted: u64,
+    /// Of the runs, those whose outcome was known from a like packet.
+    pub recalled: u64,
 }

@@ -81,6 +81,7 @@ pub fn steer<F>(
     mailbox: &Mailbox,
 ) {
     if !steering.is_empty() {
+        steering.refresh(tables);
         for live in batch.seeking() {
             // As in the kernel: no lookup programs for what goes to many.
             if goes_to_many(live.packet.key.local.address) {

@@ -21,4 +21,5 @@ pub mod steer;
 pub mod tables;
 mod token_bucket;
 mod unfinished;
+mod verdict_cache;
 pub mod worker;

@@ -12,6 +12,8 @@ pub const COMMAND_QUEUE: usize = 4096;
 pub const EVENT_QUEUE: usize = 4096;
 /// Programs that may be attached in order, as in the kernel (`MAX_BPF_SK_LOOKUP_PROGS`).
 pub const PROGRAMS: usize = 64;
+/// Outcomes of programs that a worker keeps.
+pub const VERDICTS: usize = 4096;
 /// Sockets that a worker holds if the configuration does not say.
 pub const SOCKETS_DEFAULT: usize = 65_536;
 /// Sockets that a worker may be configured to hold.

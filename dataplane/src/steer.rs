@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrayvec::{ArrayString, ArrayVec};
 use weir_bpf::{
-    Host, Machine, ProgramResult, SkLookupContext, SkLookupOutcome, SocketFacts, SocketId,
+    Host, Inputs, Machine, ProgramResult, SkLookupContext, SkLookupOutcome, SocketFacts, SocketId,
     run_sk_lookup,
 };
 use weir_inet::FlowKey;
@@ -14,6 +14,8 @@ use crate::counters::ProgramCounters;
 use crate::limits::PROGRAMS;
 use crate::mailbox::{Event, Mailbox, ProgramList};
 use crate::tables::Tables;
+use crate::verdict_cache::{Kept, VerdictCache};
+use crate::worker::WorkerSetup;
 
 /// The attached programs and what they need to run on one worker.
 pub struct Steering {
@@ -24,6 +26,7 @@ pub struct Steering {
     worker: u8,
     ifindex: u32,
     trace_lost: u64,
+    cache: Option<VerdictCache>,
 }
 
 /// How a run over all programs ended.
@@ -46,21 +49,25 @@ impl std::fmt::Debug for Steering {
 }
 
 impl Steering {
-    /// No programs. `ifindex` is what programs read as `ingress_ifindex`.
-    pub fn new(worker: u8, ifindex: u32, seed: u64) -> Steering {
+    /// No programs.
+    pub fn new(setup: &WorkerSetup, seed: u64) -> Steering {
         Steering {
             list: Arc::default(),
             counters: ArrayVec::new(),
             machine: Machine::new(),
             random: fastrand::Rng::with_seed(seed),
-            worker,
-            ifindex,
+            worker: setup.number,
+            ifindex: setup.ifindex,
             trace_lost: 0,
+            cache: setup.verdict_cache.then(|| VerdictCache::new(seed)),
         }
     }
 
     /// Replaces the programs; counters follow their links. Returns the old list.
     pub fn attach(&mut self, list: Arc<ProgramList>) -> Arc<ProgramList> {
+        if let Some(cache) = &mut self.cache {
+            cache.forget();
+        }
         let known = std::mem::take(&mut self.counters);
         self.counters = (list.links().iter())
             .map(|&link| {
@@ -87,17 +94,73 @@ impl Steering {
         self.trace_lost
     }
 
-    /// Runs all programs for one packet.
+    /// Forgets outcomes that what has changed since the last batch may have changed: a program
+    /// sees changes of maps and sockets from the next batch on.
+    pub fn refresh(&mut self, tables: &Tables) {
+        let Some(cache) = &mut self.cache else { return };
+        let maps = self.list.programs().iter().flat_map(|program| program.maps());
+        // Each of these only grows, and so does the sum.
+        let stamp = maps.fold(tables.changes(), |sum, map| sum.wrapping_add(map.version()));
+        cache.check(stamp);
+    }
+
+    /// What all programs say of one packet: by memory of a like one, or by running them.
+    #[inline]
     pub fn run(&mut self, flow: &FlowKey, tables: &Tables, now: u64, mailbox: &Mailbox) -> Steered {
-        let Steering { list, counters, machine, random, worker, ifindex, trace_lost } = self;
-        let mut context = context(flow, *ifindex);
+        let context = context(flow, self.ifindex);
+        let asked = self.cache.as_mut().and_then(|cache| cache.is_worth_asking().then_some(cache));
+        let Some(cache) = asked else {
+            let (steered, _, inputs) = self.run_programs(context, tables, now, mailbox);
+            if !inputs.repeatable {
+                self.refresh(tables);
+            }
+            return steered;
+        };
+        let key = cache.key(&context);
+        if let Some(kept) = cache.find(&key) {
+            self.count_kept(kept);
+            return kept.steered;
+        }
+        let (steered, passed, inputs) = self.run_programs(context, tables, now, mailbox);
+        match &mut self.cache {
+            Some(cache) if inputs.repeatable => {
+                cache.keep(&context, inputs, Kept { steered, passed })
+            }
+            // It may have changed maps on which kept outcomes rest.
+            _ => self.refresh(tables),
+        }
+        steered
+    }
+
+    fn count_kept(&mut self, kept: Kept) {
+        for (index, counters) in self.counters.iter_mut().enumerate() {
+            let passed = kept.passed >> index & 1;
+            counters.runs += 1;
+            counters.recalled += 1;
+            counters.passed += passed;
+            counters.dropped += 1 - passed;
+        }
+    }
+
+    /// Runs them: the outcome, which of them passed, and on what that rests.
+    fn run_programs(
+        &mut self,
+        mut context: SkLookupContext,
+        tables: &Tables,
+        now: u64,
+        mailbox: &Mailbox,
+    ) -> (Steered, u64, Inputs) {
+        let Steering { list, counters, machine, random, worker, trace_lost, .. } = self;
         let mut host = WorkerHost { tables, now, random, worker: *worker, mailbox, trace_lost };
-        let mut faulted = false;
+        let (mut faulted, mut all_passed) = (false, 0);
         let mut count = |index: usize, result: ProgramResult| {
             let counters = &mut counters[index];
             counters.runs += 1;
             match result {
-                ProgramResult::Pass => counters.passed += 1,
+                ProgramResult::Pass => {
+                    counters.passed += 1;
+                    all_passed |= 1 << index;
+                }
                 ProgramResult::Drop => counters.dropped += 1,
                 ProgramResult::Fault(_) => {
                     counters.faulted += 1;
@@ -107,7 +170,10 @@ impl Steering {
         };
         let programs = list.programs();
         let outcome = run_sk_lookup(programs, &mut context, &mut host, machine, &mut count);
-        steered(outcome, faulted)
+        // Faults are for the operator to see, each with its count: they are met anew.
+        let mut inputs = outcome.inputs;
+        inputs.repeatable &= !faulted;
+        (steered(outcome, faulted), all_passed, inputs)
     }
 }
 

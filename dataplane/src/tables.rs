@@ -40,6 +40,7 @@ pub struct Tables {
     connected: FlowIndex,
     bound: FlowIndex,
     open: usize,
+    changes: u64,
 }
 
 impl Tables {
@@ -55,6 +56,7 @@ impl Tables {
             // A dual-stack wildcard stands in it twice.
             bound: FlowIndex::new(2 * capacity),
             open: 0,
+            changes: 0,
         }
     }
 
@@ -84,6 +86,7 @@ impl Tables {
         self.facts[key.index as usize] = facts(&spec);
         self.specs[key.index as usize] = Some(spec);
         self.open += 1;
+        self.changes += 1;
         Ok(())
     }
 
@@ -119,6 +122,7 @@ impl Tables {
             }
         }
         self.open -= 1;
+        self.changes += 1;
         Some(spec)
     }
 
@@ -159,6 +163,11 @@ impl Tables {
             let worker = crate::socket::EVERY_WORKER;
             Some((SocketKey { index: index as u32, generation, worker }.id(), counters))
         })
+    }
+
+    /// A number that grows whenever a socket opens or closes.
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// How many are open.

@@ -26,6 +26,8 @@ pub struct WorkerSetup {
     pub hash_key: [u64; 2],
     /// Index of the interface, as programs see it; 0 without one.
     pub ifindex: u32,
+    /// Whether outcomes of programs are kept for like packets (see `verdict_cache`).
+    pub verdict_cache: bool,
 }
 
 /// What a turn did.
@@ -80,7 +82,7 @@ impl<D: Device> Worker<D> {
         Worker {
             device,
             tables: Tables::new(setup.sockets, setup.hash_key),
-            steering: Steering::new(setup.number, setup.ifindex, seed),
+            steering: Steering::new(setup, seed),
             unfinished: UnfinishedChecksums::default(),
             batch: Batch::new(),
             egress: Egress::new(),

@@ -76,7 +76,8 @@ fn a_turn_allocates_nothing() {
         bad,
     ];
     let mailbox = Mailbox::new();
-    let setup = WorkerSetup { number: 0, sockets: 64, hash_key: [3, 4], ifindex: 1 };
+    let setup =
+        WorkerSetup { number: 0, sockets: 64, hash_key: [3, 4], ifindex: 1, verdict_cache: true };
     let device = MemoryDevice::new(Carousel { packets, next: 0 });
     let mut worker = Worker::new(&setup, device, mailbox.clone());
     let mut registry = Registry::new(64);

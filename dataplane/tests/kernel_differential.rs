@@ -195,12 +195,14 @@ fn the_same_socket_or_the_same_refusal() {
     prepare(&bed);
     for case in CASES {
         let (of_kernel, kernel_memory) = in_kernel(&bed, case);
-        let (of_weir, weir_memory) = in_weir(case);
-        for (datagram, (expected, got)) in case.datagrams.iter().zip(of_kernel.iter().zip(&of_weir))
-        {
-            assert_eq!(got, expected, "{}: {datagram:?}, the kernel's beside ours", case.name);
+        for verdict_cache in [false, true] {
+            let (of_weir, weir_memory) = in_weir(case, verdict_cache);
+            for (datagram, outcomes) in case.datagrams.iter().zip(of_kernel.iter().zip(&of_weir)) {
+                let (expected, got) = outcomes;
+                assert_eq!(got, expected, "{}: {datagram:?}, the kernel's beside ours", case.name);
+            }
+            assert_eq!(weir_memory, kernel_memory, "{}: maps", case.name);
         }
-        assert_eq!(weir_memory, kernel_memory, "{}: maps", case.name);
         assert!(of_kernel.iter().all(|outcome| *outcome != Outcome::Nothing), "{}", case.name);
     }
 }
@@ -312,8 +314,8 @@ fn peer_address(to: &SocketAddr) -> std::net::IpAddr {
     if to.is_ipv4() { "10.77.0.2".parse().unwrap() } else { "fd77::2".parse().unwrap() }
 }
 
-fn in_weir(case: &Case) -> (Vec<Outcome>, Memory) {
-    let mut weir = Weir::new();
+fn in_weir(case: &Case, verdict_cache: bool) -> (Vec<Outcome>, Memory) {
+    let mut weir = Weir::with_verdict_cache(verdict_cache);
     let sockets: Vec<(&'static str, SocketId)> = (case.sockets.iter())
         .map(|(name, local, remote)| (*name, weir.open(name, local, *remote)))
         .collect();
@@ -334,9 +336,15 @@ fn in_weir(case: &Case) -> (Vec<Outcome>, Memory) {
     });
     weir.command(Command::Attach(Arc::new(ProgramList::new(attached))));
     weir.turn();
-    let outcomes = (case.datagrams.iter())
+    let outcomes: Vec<_> = (case.datagrams.iter())
         .map(|(port, to)| send_to_weir(&mut weir, &sockets, *port, to))
         .collect();
+    if verdict_cache && case.memory.is_empty() {
+        // Once more, with what is kept.
+        for ((port, to), first) in case.datagrams.iter().zip(&outcomes) {
+            assert_eq!(send_to_weir(&mut weir, &sockets, *port, to), *first, "{}", case.name);
+        }
+    }
     let dump = |name: &&'static str| {
         let mut entries = BTreeMap::new();
         let mut key = None;

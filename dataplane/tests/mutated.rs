@@ -72,7 +72,8 @@ fn seeds() -> Vec<Vec<u8>> {
 fn ten_million_mutated_packets() {
     let wire = Mutator { random: fastrand::Rng::with_seed(2026), seeds: seeds(), made: 0 };
     let mailbox = Mailbox::new();
-    let setup = WorkerSetup { number: 0, sockets: 64, hash_key: [3, 4], ifindex: 1 };
+    let setup =
+        WorkerSetup { number: 0, sockets: 64, hash_key: [3, 4], ifindex: 1, verdict_cache: true };
     let mut worker = Worker::new(&setup, MemoryDevice::new(wire), mailbox.clone());
     let mut registry = Registry::new(64);
     for (local, remote) in [

@@ -122,6 +122,16 @@ impl SkLookupContext {
         self.address(40, 44, port)
     }
 
+    /// The whole context in words of eight bytes, as it lies in memory.
+    #[inline]
+    pub fn words(&self) -> [u64; CONTEXT_SIZE / 8] {
+        let mut words = [0; CONTEXT_SIZE / 8];
+        for (word, bytes) in words.iter_mut().zip(self.bytes.as_chunks::<8>().0) {
+            *word = u64::from_le_bytes(*bytes);
+        }
+        words
+    }
+
     pub(crate) fn bytes(&self) -> &[u8; CONTEXT_SIZE] {
         &self.bytes
     }

@@ -56,10 +56,15 @@ pub struct Bed {
 
 impl Bed {
     pub fn new() -> Bed {
+        Bed::with_verdict_cache(true)
+    }
+
+    pub fn with_verdict_cache(verdict_cache: bool) -> Bed {
         let wire = TestWire::default();
         *wire.room.lock().unwrap() = usize::MAX;
         let mailbox = Mailbox::new();
-        let setup = WorkerSetup { number: 0, sockets: 64, hash_key: [1, 2], ifindex: 7 };
+        let setup =
+            WorkerSetup { number: 0, sockets: 64, hash_key: [1, 2], ifindex: 7, verdict_cache };
         let worker = Worker::new(&setup, MemoryDevice::new(wire.clone()), mailbox.clone());
         Bed { worker, wire, mailbox, registry: Registry::new(64), now: 0 }
     }
