@@ -43,7 +43,7 @@ impl Wire for Mutator {
 
     fn sent(&mut self, packet: &[u8]) -> bool {
         // What goes out is a good packet, whatever came in. Looking at some is enough.
-        if self.made % 16 == 0 {
+        if self.made.is_multiple_of(16) {
             weir_inet::parse(packet, weir_inet::ChecksumPolicy::Verify).expect("a good answer");
         }
         true
