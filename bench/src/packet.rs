@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use self::contestant::Contestant;
+use self::contestant::{Case, Contestant, Finds};
 use crate::figures::{median, round};
 use crate::plot::{self, Bar};
 
@@ -20,7 +20,7 @@ pub struct Arguments {
     /// Packets a row and round.
     #[arg(long, default_value_t = 2_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     packets: u64,
-    /// Sockets, one row without and one with the program for each.
+    /// Sockets; the rows are repeated for each number of them.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 1000, 1_000_000])]
     sockets: Vec<u32>,
     /// The core to stay on.
@@ -48,7 +48,10 @@ struct Report {
 #[derive(Serialize)]
 struct Row {
     sockets: u32,
+    /// Whether the program finds the socket.
     program: bool,
+    /// If so: run each time, or its outcomes kept, and for how many destinations.
+    verdicts: &'static str,
     /// The whole turn, generator included.
     ns_per_packet: f64,
     /// Without the generator.
@@ -80,9 +83,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut contestants = Vec::new();
     for sockets in &arguments.sockets {
         anyhow::ensure!((1..1 << 24).contains(sockets), "{sockets} sockets: 1 to 2^24 - 1");
-        for program in [false, true] {
-            eprintln!("opening {sockets} sockets{}", if program { ", program" } else { "" });
-            contestants.push((Contestant::new(*sockets, program)?, Samples::default()));
+        for case in Case::all(*sockets) {
+            eprintln!("opening {sockets} sockets, program: {}", case.finds.as_str());
+            contestants.push((Contestant::new(case)?, Samples::default()));
         }
     }
     // Once to warm up, and then in turns: what disturbs the machine disturbs all rows alike.
@@ -121,8 +124,9 @@ fn row(contestant: &Contestant, samples: &Samples) -> Row {
     let fastest = samples.gross.iter().copied().fold(f64::INFINITY, f64::min);
     let slowest = samples.gross.iter().copied().fold(0.0, f64::max);
     Row {
-        sockets: contestant.sockets,
-        program: contestant.program,
+        sockets: contestant.case.sockets,
+        program: contestant.case.finds != Finds::Address,
+        verdicts: contestant.case.finds.as_str(),
         ns_per_packet: round(gross, 1),
         ns_net: round(gross - generator, 1),
         generator_ns: round(generator, 1),
@@ -134,15 +138,15 @@ fn row(contestant: &Contestant, samples: &Samples) -> Row {
 
 fn print(report: &Report) {
     println!(
-        "{:>9}  {:<7} {:>10} {:>7} {:>10} {:>7}   fastest and slowest round",
+        "{:>9}  {:<16} {:>10} {:>7} {:>10} {:>7}   fastest and slowest round",
         "sockets", "program", "ns/packet", "net", "generator", "parse"
     );
     for row in &report.rows {
         let [fastest, slowest] = row.ns_per_packet_range;
         println!(
-            "{:>9}  {:<7} {:>10.1} {:>7.1} {:>10.1} {:>7.1}   {fastest:.1} to {slowest:.1}",
+            "{:>9}  {:<16} {:>10.1} {:>7.1} {:>10.1} {:>7.1}   {fastest:.1} to {slowest:.1}",
             row.sockets,
-            if row.program { "lpm" } else { "-" },
+            row.verdicts,
             row.ns_per_packet,
             row.ns_net,
             row.generator_ns,
@@ -154,11 +158,11 @@ fn print(report: &Report) {
 fn draw(report: &Report, folder: &std::path::Path) -> anyhow::Result<()> {
     let bars: Vec<Bar> = (report.rows.iter())
         .map(|row| Bar {
-            label: format!("{}{}", row.sockets, if row.program { " + program" } else { "" }),
+            label: format!("{}: {}", row.sockets, row.verdicts),
             value: row.ns_per_packet,
             range: row.ns_per_packet_range,
         })
         .collect();
-    let title = "ns a packet in memory, generator included, by open sockets";
+    let title = "ns a packet in memory, generator included, by open sockets and program";
     plot::bars(&folder.join("packet.svg"), title, "ns", &bars)
 }

@@ -15,7 +15,7 @@ pub struct Bar {
     pub range: [f64; 2],
 }
 
-const SIZE: (u32, u32) = (900, 420);
+const SIZE: (u32, u32) = (1100, 420);
 const FILL: RGBColor = RGBColor(0x3b, 0x7d, 0xa8);
 
 /// Writes an SVG; its folder is made if it is not there.

@@ -1,6 +1,7 @@
-//! `weir-bench rx`: the same flood, six receivers, in turns.
+//! `weir-bench rx`: the same flood, seven receivers, in turns.
 
 mod bare;
+mod distance;
 mod kernel;
 mod receiver;
 mod report;
@@ -48,13 +49,16 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let name = arguments.pattern.as_str();
     let mut samples = Samples::default();
     for round in 1..=arguments.rounds {
+        let distance = distance::core_to_core()?;
+        eprintln!("{name} {round}/{} core to core {distance:.0} ns", arguments.rounds);
+        samples.push_distance(distance);
         for receiver in Receiver::ALL {
             if !receiver.serves(&scene) {
                 continue;
             }
             let sample = receiver.sample(&scene).with_context(|| receiver.as_str())?;
             eprintln!(
-                "{name} {round}/{} {:<12} {:.3} Mpps",
+                "{name} {round}/{} {:<15} {:.3} Mpps",
                 arguments.rounds,
                 receiver.as_str(),
                 sample.mpps(),

@@ -26,36 +26,82 @@ const RING: u32 = 10_000;
 const BOUND: u32 = u32::from_be_bytes([10, 0, 0, 0]);
 const STEERED: u32 = u32::from_be_bytes([100, 64, 0, 0]);
 
-/// See the module.
-pub struct Contestant {
+/// What a row is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Case {
     /// Open sockets.
     pub sockets: u32,
-    /// Whether the program chooses.
-    pub program: bool,
+    /// How their packets are found to be theirs.
+    pub finds: Finds,
+}
+
+/// How a packet's socket is found, and where the packets go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finds {
+    /// By the bound address; each socket is as likely as any other.
+    Address,
+    /// By the program, run for each packet; random hosts in random prefixes.
+    ProgramEachTime,
+    /// By the program, outcomes kept for like packets; the same random hosts.
+    ProgramManyHosts,
+    /// By the program, outcomes kept for like packets; one host.
+    ProgramOneHost,
+}
+
+impl Case {
+    /// The rows for so many sockets.
+    pub fn all(sockets: u32) -> [Case; 4] {
+        [Finds::Address, Finds::ProgramEachTime, Finds::ProgramManyHosts, Finds::ProgramOneHost]
+            .map(|finds| Case { sockets, finds })
+    }
+}
+
+impl Finds {
+    /// Its name in the output.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Finds::Address => "none",
+            Finds::ProgramEachTime => "each time",
+            Finds::ProgramManyHosts => "kept, many hosts",
+            Finds::ProgramOneHost => "kept, one host",
+        }
+    }
+}
+
+/// See the module.
+pub struct Contestant {
+    /// What it is.
+    pub case: Case,
     worker: Worker<MemoryDevice<FrameRing>>,
     generator: Generator,
 }
 
 impl Contestant {
     /// Opens the sockets and makes the frames.
-    pub fn new(sockets: u32, program: bool) -> anyhow::Result<Contestant> {
-        let ring = if program { steered_ring()? } else { bound_ring(sockets)? };
+    pub fn new(case: Case) -> anyhow::Result<Contestant> {
+        let Case { sockets, finds } = case;
+        let ring = match finds {
+            Finds::Address => bound_ring(sockets)?,
+            Finds::ProgramEachTime | Finds::ProgramManyHosts => steered_ring(random_host)?,
+            Finds::ProgramOneHost => steered_ring(|| STEERED + 1)?,
+        };
         let mailbox = Mailbox::new();
         let setup = WorkerSetup {
             number: 0,
             sockets: sockets as usize,
             hash_key: [fastrand::u64(..), fastrand::u64(..)],
             ifindex: 0,
+            verdict_cache: finds != Finds::ProgramEachTime,
         };
         let device = MemoryDevice::new(ring.clone());
         let mut worker = Worker::new(&setup, device, mailbox.clone());
         let ids = open_sockets(&mut worker, &mailbox, sockets)?;
-        if program {
+        if finds != Finds::Address {
             let steering = steering(&ids)?;
             let list = ProgramList::new([Attached { link: 1, program: steering.program }]);
             submit(&mut worker, &mailbox, Command::Attach(list.into()))?;
         }
-        Ok(Contestant { sockets, program, worker, generator: Generator::new(ring) })
+        Ok(Contestant { case, worker, generator: Generator::new(ring) })
     }
 
     /// Turns the worker for so many packets; nanoseconds a packet.
@@ -75,7 +121,8 @@ impl Contestant {
         ensure!(delivered == received, "{received} received, {delivered} delivered");
         let steered = after.lookup.steered - before.lookup.steered;
         let bound = after.lookup.bound - before.lookup.bound;
-        let (wanted, other) = if self.program { (steered, bound) } else { (bound, steered) };
+        let by_address = self.case.finds == Finds::Address;
+        let (wanted, other) = if by_address { (bound, steered) } else { (steered, bound) };
         ensure!(
             wanted == received && other == 0,
             "{received} received, but {steered} steered and {bound} found bound"
@@ -152,10 +199,14 @@ fn bound_ring(sockets: u32) -> anyhow::Result<FrameRing> {
     FrameRing::new(order.into_iter().map(bound_address))
 }
 
-/// Random hosts in random prefixes.
-fn steered_ring() -> anyhow::Result<FrameRing> {
-    let host = |_| STEERED + (fastrand::u32(..ENTRIES) << 8) + fastrand::u32(1..255);
-    FrameRing::new((0..RING).map(host).map(|host| SocketAddrV4::new(Ipv4Addr::from(host), PORT)))
+/// Frames for hosts in the program's prefixes.
+fn steered_ring(mut host: impl FnMut() -> u32) -> anyhow::Result<FrameRing> {
+    FrameRing::new((0..RING).map(|_| SocketAddrV4::new(Ipv4Addr::from(host()), PORT)))
+}
+
+/// A random host in a random prefix.
+fn random_host() -> u32 {
+    STEERED + (fastrand::u32(..ENTRIES) << 8) + fastrand::u32(1..255)
 }
 
 fn bound_address(number: u32) -> SocketAddrV4 {
@@ -239,8 +290,8 @@ mod tests {
 
     #[test]
     fn packets_reach_the_sockets_that_the_row_is_about() {
-        for (sockets, program) in [(1, false), (300, false), (1, true), (300, true)] {
-            let mut contestant = Contestant::new(sockets, program).unwrap();
+        for case in [1, 300].into_iter().flat_map(Case::all) {
+            let mut contestant = Contestant::new(case).unwrap();
             assert!(contestant.ring_length() >= RING as usize);
             assert!(contestant.gross(2000).unwrap() > 0.0);
             assert!(contestant.parsed(2000).unwrap() > 0.0);

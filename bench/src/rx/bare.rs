@@ -28,7 +28,7 @@ pub fn sample(scene: &Scene) -> anyhow::Result<Sample> {
             ceiling.bare_receive_loop(warm);
             let started = Instant::now();
             let received = ceiling.bare_receive_loop(done);
-            Ok(Sample { received, elapsed: started.elapsed(), busy: None })
+            Ok(Sample { received, elapsed: started.elapsed(), busy: None, recalled: 0 })
         })
     })
 }
@@ -51,7 +51,7 @@ pub fn read_sample(scene: &Scene) -> anyhow::Result<Sample> {
                 }
                 queue.recycle(&mut frames);
             }
-            Sample { received, elapsed: started.elapsed(), busy: None }
+            Sample { received, elapsed: started.elapsed(), busy: None, recalled: 0 }
         };
         receive_for(scene.warm_up);
         Ok(receive_for(scene.window))

@@ -27,7 +27,7 @@ pub fn sample(scene: &Scene, program: bool) -> anyhow::Result<Sample> {
         thread::sleep(scene.window);
         let (after, elapsed) = (Counts::read(scene, port)?, started.elapsed());
         let received = after.since(&before)?;
-        Ok(Sample { received, elapsed, busy: None })
+        Ok(Sample { received, elapsed, busy: None, recalled: 0 })
     });
     drop(link);
     sample

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::scene::Scene;
+use super::worker::Finds;
 use super::{bare, kernel, worker};
 
 /// One of them.
@@ -14,8 +15,10 @@ pub enum Receiver {
     Reader,
     /// Weir, the socket bound to where the flood goes.
     Weir,
-    /// Weir, the program finds the socket.
+    /// Weir, the program finds the socket, and outcomes are kept for like packets.
     WeirProgram,
+    /// The same, and no outcome is kept: the program runs for each packet.
+    WeirProgramEachTime,
     /// The kernel, the socket bound to where the flood goes.
     Kernel,
     /// The kernel, the same program finds the socket.
@@ -31,15 +34,18 @@ pub struct Sample {
     pub elapsed: Duration,
     /// Part of the window that a worker had something to do: 1 is a full core.
     pub busy: Option<f64>,
+    /// Of the packets, those for which no program ran since a like one's outcome was kept.
+    pub recalled: u64,
 }
 
 impl Receiver {
     /// All of them, in the order of a round.
-    pub const ALL: [Receiver; 6] = [
+    pub const ALL: [Receiver; 7] = [
         Receiver::Ceiling,
         Receiver::Reader,
         Receiver::Weir,
         Receiver::WeirProgram,
+        Receiver::WeirProgramEachTime,
         Receiver::Kernel,
         Receiver::KernelProgram,
     ];
@@ -51,6 +57,7 @@ impl Receiver {
             Receiver::Reader => "xsk_reader",
             Receiver::Weir => "weir",
             Receiver::WeirProgram => "weir_prog",
+            Receiver::WeirProgramEachTime => "weir_prog_each",
             Receiver::Kernel => "kernel",
             Receiver::KernelProgram => "kernel_prog",
         }
@@ -59,7 +66,7 @@ impl Receiver {
     /// Whether it has anything to do with this traffic: Weir has no TCP yet, and asks no program
     /// about a segment.
     pub fn serves(self, scene: &Scene) -> bool {
-        self != Receiver::WeirProgram || !scene.is_tcp()
+        !scene.is_tcp() || !matches!(self, Receiver::WeirProgram | Receiver::WeirProgramEachTime)
     }
 
     /// Receives for one window.
@@ -70,8 +77,9 @@ impl Receiver {
         scene.bed.weir().enter(|| match self {
             Receiver::Ceiling => bare::sample(scene),
             Receiver::Reader => bare::read_sample(scene),
-            Receiver::Weir => worker::sample(scene, false),
-            Receiver::WeirProgram => worker::sample(scene, true),
+            Receiver::Weir => worker::sample(scene, Finds::Address),
+            Receiver::WeirProgram => worker::sample(scene, Finds::Program),
+            Receiver::WeirProgramEachTime => worker::sample(scene, Finds::ProgramEachTime),
             Receiver::Kernel => kernel::sample(scene, false),
             Receiver::KernelProgram => kernel::sample(scene, true),
         })

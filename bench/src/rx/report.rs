@@ -13,6 +13,7 @@ use crate::plot::{self, Bar};
 #[derive(Default)]
 pub struct Samples {
     all: Vec<(Receiver, Sample)>,
+    distances: Vec<f64>,
 }
 
 /// What is printed: medians of million packets a second, and medians of the rounds' ratios. What
@@ -25,10 +26,14 @@ pub struct Report {
     xsk_reader_mpps: Option<f64>,
     weir_mpps: Option<f64>,
     weir_prog_mpps: Option<f64>,
+    /// Outcomes are not kept: the program runs for each packet, as it does in the kernel.
+    weir_prog_each_mpps: Option<f64>,
     kernel_mpps: Option<f64>,
     kernel_prog_mpps: Option<f64>,
     weir_prog_over_kernel_prog: Option<f64>,
     weir_prog_over_ceiling: Option<f64>,
+    weir_prog_each_over_kernel_prog: Option<f64>,
+    weir_prog_each_over_ceiling: Option<f64>,
     weir_over_ceiling: Option<f64>,
     weir_over_reader: Option<f64>,
     weir_prog_over_reader: Option<f64>,
@@ -37,8 +42,12 @@ pub struct Report {
     /// Part of the time that Weir's core had something to do.
     weir_busy_percent: Option<f64>,
     weir_prog_busy_percent: Option<f64>,
+    /// Packets of `weir_prog` for which no program ran since a like one's outcome was kept.
+    weir_prog_recalled_percent: Option<f64>,
     rounds: u32,
     window_seconds: f64,
+    /// What a cache line took from core to core, ahead of each round.
+    core_to_core_ns: Vec<f64>,
     /// Of each round, in order.
     samples_mpps: BTreeMap<&'static str, Vec<f64>>,
 }
@@ -47,6 +56,11 @@ impl Samples {
     /// Adds one.
     pub fn push(&mut self, receiver: Receiver, sample: Sample) {
         self.all.push((receiver, sample));
+    }
+
+    /// Adds what a cache line took from core to core, ahead of a round.
+    pub fn push_distance(&mut self, nanoseconds: f64) {
+        self.distances.push(nanoseconds);
     }
 
     /// What they come to.
@@ -70,17 +84,23 @@ impl Samples {
             (!values.is_empty()).then(|| round(100.0 * median(&values), 1))
         };
         let digits = |digits| move |value| round(value, digits);
-        use Receiver::{Ceiling, Kernel, KernelProgram, Reader, Weir, WeirProgram};
+        use Receiver::{
+            Ceiling, Kernel, KernelProgram, Reader, Weir, WeirProgram, WeirProgramEachTime,
+        };
         Report {
             pattern,
             xsk_ceiling_mpps: middle(Ceiling).map(digits(3)),
             xsk_reader_mpps: middle(Reader).map(digits(3)),
             weir_mpps: middle(Weir).map(digits(3)),
             weir_prog_mpps: middle(WeirProgram).map(digits(3)),
+            weir_prog_each_mpps: middle(WeirProgramEachTime).map(digits(3)),
             kernel_mpps: middle(Kernel).map(digits(3)),
             kernel_prog_mpps: middle(KernelProgram).map(digits(3)),
             weir_prog_over_kernel_prog: ratio(WeirProgram, KernelProgram).map(digits(2)),
             weir_prog_over_ceiling: ratio(WeirProgram, Ceiling).map(digits(3)),
+            weir_prog_each_over_kernel_prog: ratio(WeirProgramEachTime, KernelProgram)
+                .map(digits(2)),
+            weir_prog_each_over_ceiling: ratio(WeirProgramEachTime, Ceiling).map(digits(3)),
             weir_over_ceiling: ratio(Weir, Ceiling).map(digits(3)),
             weir_over_reader: ratio(Weir, Reader).map(digits(3)),
             weir_prog_over_reader: ratio(WeirProgram, Reader).map(digits(3)),
@@ -88,14 +108,23 @@ impl Samples {
             kernel_attach_cost_percent: cost(KernelProgram, Kernel).map(digits(1)),
             weir_busy_percent: busy(Weir),
             weir_prog_busy_percent: busy(WeirProgram),
+            weir_prog_recalled_percent: self.recalled_percent(),
             rounds,
             window_seconds,
+            core_to_core_ns: self.distances.iter().copied().map(digits(0)).collect(),
             samples_mpps: (Receiver::ALL.into_iter())
                 .map(|receiver| (receiver.as_str(), self.mpps(receiver)))
                 .filter(|(_, values)| !values.is_empty())
                 .map(|(name, values)| (name, values.into_iter().map(digits(3)).collect()))
                 .collect(),
         }
+    }
+
+    fn recalled_percent(&self) -> Option<f64> {
+        let of = self.all.iter().filter(|(known, _)| *known == Receiver::WeirProgram);
+        let shares: Vec<f64> =
+            of.map(|(_, one)| 100.0 * one.recalled as f64 / one.received as f64).collect();
+        (!shares.is_empty()).then(|| round(median(&shares), 2))
     }
 
     fn mpps(&self, receiver: Receiver) -> Vec<f64> {
@@ -110,11 +139,14 @@ impl Report {
         println!("{}: median of {} rounds, Mpps", self.pattern, self.rounds);
         for (name, value) in self.medians() {
             let range = self.range(name).map(|[least, most]| format!("{least:.2} to {most:.2}"));
-            println!("  {name:<12} {}   {}", text(value), range.unwrap_or_default());
+            println!("  {name:<15} {}   {}", text(value), range.unwrap_or_default());
         }
         for (name, value) in [
             ("weir_prog over kernel_prog", self.weir_prog_over_kernel_prog),
             ("weir_prog over ceiling", self.weir_prog_over_ceiling),
+            ("weir_prog_each over kernel_prog", self.weir_prog_each_over_kernel_prog),
+            ("weir_prog_each over ceiling", self.weir_prog_each_over_ceiling),
+            ("of weir_prog recalled, %", self.weir_prog_recalled_percent),
             ("weir over ceiling", self.weir_over_ceiling),
             ("weir over reader", self.weir_over_reader),
             ("weir_prog over reader", self.weir_prog_over_reader),
@@ -123,7 +155,7 @@ impl Report {
             ("Weir's core busy, %", self.weir_busy_percent),
             ("with the program, %", self.weir_prog_busy_percent),
         ] {
-            println!("  {name:<30} {}", text(value));
+            println!("  {name:<31} {}", text(value));
         }
     }
 
@@ -137,12 +169,13 @@ impl Report {
         plot::bars(&folder.join(format!("rx-{}.svg", self.pattern)), &title, "Mpps", &bars)
     }
 
-    fn medians(&self) -> [(&'static str, Option<f64>); 6] {
+    fn medians(&self) -> [(&'static str, Option<f64>); 7] {
         [
             (Receiver::Ceiling.as_str(), self.xsk_ceiling_mpps),
             (Receiver::Reader.as_str(), self.xsk_reader_mpps),
             (Receiver::Weir.as_str(), self.weir_mpps),
             (Receiver::WeirProgram.as_str(), self.weir_prog_mpps),
+            (Receiver::WeirProgramEachTime.as_str(), self.weir_prog_each_mpps),
             (Receiver::Kernel.as_str(), self.kernel_mpps),
             (Receiver::KernelProgram.as_str(), self.kernel_prog_mpps),
         ]
@@ -169,7 +202,7 @@ mod tests {
         let mut samples = Samples::default();
         let mut add = |receiver, received| {
             let elapsed = Duration::from_secs(1);
-            samples.push(receiver, Sample { received, elapsed, busy: None });
+            samples.push(receiver, Sample { received, elapsed, busy: None, recalled: 0 });
         };
         for received in [1_000_000, 2_000_000, 9_000_000] {
             add(Receiver::Kernel, received);

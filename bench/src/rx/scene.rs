@@ -46,7 +46,7 @@ impl Scene {
         for source in [IpAddr::V4(SOURCE_V4), IpAddr::V6(SOURCE_V6)] {
             bed.weir().neighbour(Bed::WEIR_DEVICE, source, bed.peer_mac())?;
         }
-        let warm_up = Duration::from_millis(500);
+        let warm_up = Duration::from_millis(300);
         Ok(Scene { bed, pattern, warm_up, window })
     }
 

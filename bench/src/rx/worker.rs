@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
-use weir_dataplane::counters::Counters;
+use weir_dataplane::counters::{Counters, ProgramCounters};
 use weir_dataplane::device::xsk::XskDevice;
 use weir_dataplane::mailbox::{Attached, Command, Event, Mailbox, ProgramList, Report};
 use weir_dataplane::reason::Reason;
@@ -25,13 +25,24 @@ const SOCKETS: usize = 1024;
 /// How long a worker may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// What finds the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finds {
+    /// The address that it is bound to.
+    Address,
+    /// The program, as in production: like packets may recall an earlier run's outcome.
+    Program,
+    /// The program, run for each packet.
+    ProgramEachTime,
+}
+
 /// Receives for one window; called in Weir's namespace.
-pub fn sample(scene: &Scene, program: bool) -> anyhow::Result<Sample> {
+pub fn sample(scene: &Scene, finds: Finds) -> anyhow::Result<Sample> {
     let (queue, redirect) = redirected(scene)?;
     let interface = interface_index(Bed::WEIR_DEVICE)?;
-    let running = Running::start(queue, interface)?;
-    running.open_socket(scene, program)?;
-    let sample = scene.flooded(|| running.measure(scene, program));
+    let running = Running::start(queue, interface, finds)?;
+    running.open_socket(scene, finds)?;
+    let sample = scene.flooded(|| running.measure(scene, finds));
     // Nothing is redirected to a worker that is gone.
     drop(redirect);
     running.stop()?;
@@ -44,12 +55,13 @@ struct Running {
 }
 
 impl Running {
-    fn start(queue: Queue, interface: u32) -> anyhow::Result<Running> {
+    fn start(queue: Queue, interface: u32, finds: Finds) -> anyhow::Result<Running> {
         let setup = WorkerSetup {
             number: 0,
             sockets: SOCKETS,
             hash_key: [fastrand::u64(..), fastrand::u64(..)],
             ifindex: interface,
+            verdict_cache: finds != Finds::ProgramEachTime,
         };
         let options = WorkerOptions { setup, core: Some(RECEIVER_CORE), idle: IdlePolicy::Poll };
         let worker = runner::spawn(options, XskDevice::new(queue))?;
@@ -59,9 +71,9 @@ impl Running {
 
     /// One socket that takes all and says nothing, where the flood goes or where only the program
     /// will find it.
-    fn open_socket(&self, scene: &Scene, program: bool) -> anyhow::Result<()> {
+    fn open_socket(&self, scene: &Scene, finds: Finds) -> anyhow::Result<()> {
         let mut registry = Registry::new(SOCKETS);
-        let port = if program { ELSEWHERE } else { PORT };
+        let port = if finds == Finds::Address { PORT } else { ELSEWHERE };
         let spec = SocketSpec {
             name: "sink".into(),
             local: (scene.destination(), port).into(),
@@ -71,7 +83,7 @@ impl Running {
         };
         let id = registry.open(spec.clone())?;
         self.submit(Command::Open(id, spec))?;
-        if program {
+        if finds != Finds::Address {
             let steering = Steering::load(&scene.entries())?;
             steering.place(0, id)?;
             let list = ProgramList::new([Attached { link: 1, program: steering.program }]);
@@ -85,13 +97,13 @@ impl Running {
         })
     }
 
-    fn measure(&self, scene: &Scene, program: bool) -> anyhow::Result<Sample> {
+    fn measure(&self, scene: &Scene, finds: Finds) -> anyhow::Result<Sample> {
         thread::sleep(scene.warm_up);
         let before = self.report()?;
         thread::sleep(scene.window);
         let after = self.report()?;
-        let window = Window { before: &before.counters, after: &after.counters };
-        window.check(scene, program)?;
+        let window = Window { before: &before, after: &after };
+        window.check(scene, finds)?;
         let busy = window.count(|counters| counters.busy_ns);
         // The worker's own clock, read between turns: exact to one turn.
         let elapsed = busy + window.count(|counters| counters.idle_ns);
@@ -99,6 +111,7 @@ impl Running {
             received: window.count(|counters| counters.received),
             elapsed: Duration::from_nanos(elapsed),
             busy: Some(busy as f64 / elapsed as f64),
+            recalled: window.programs(|one| one.recalled),
         })
     }
 
@@ -145,17 +158,17 @@ impl Running {
 
 /// What a worker counted between two reports.
 struct Window<'a> {
-    before: &'a Counters,
-    after: &'a Counters,
+    before: &'a Report,
+    after: &'a Report,
 }
 
 impl Window<'_> {
     fn count(&self, of: impl Fn(&Counters) -> u64) -> u64 {
-        of(self.after) - of(self.before)
+        of(&self.after.counters) - of(&self.before.counters)
     }
 
     /// Every packet was the flood's, and went the way that is to be measured.
-    fn check(&self, scene: &Scene, program: bool) -> anyhow::Result<()> {
+    fn check(&self, scene: &Scene, finds: Finds) -> anyhow::Result<()> {
         let received = self.count(|counters| counters.received);
         let wanted = if scene.is_tcp() {
             let reason = Reason::NoListener.index();
@@ -164,12 +177,27 @@ impl Window<'_> {
             let delivered = self.count(|counters| counters.delivered);
             ensure!(delivered == received, "{received} received, {delivered} delivered");
             let lookup = |counters: &Counters| {
-                if program { counters.lookup.steered } else { counters.lookup.bound }
+                let (by_address, by_program) = (counters.lookup.bound, counters.lookup.steered);
+                if finds == Finds::Address { by_address } else { by_program }
             };
             self.count(lookup)
         };
         ensure!(received > 0, "nothing was received");
         ensure!(wanted == received, "{received} received, but {wanted} went the way to measure");
+        let (runs, recalled) = (self.programs(|one| one.runs), self.programs(|one| one.recalled));
+        match finds {
+            Finds::Address => ensure!(runs == 0, "{runs} runs of a program"),
+            Finds::Program => ensure!(runs == received, "{received} received, {runs} runs"),
+            Finds::ProgramEachTime => ensure!(
+                runs == received && recalled == 0,
+                "{received} received, {runs} runs, {recalled} of them recalled"
+            ),
+        }
         Ok(())
+    }
+
+    fn programs(&self, of: impl Fn(&ProgramCounters) -> u64) -> u64 {
+        let sum = |report: &Report| report.programs.iter().map(&of).sum::<u64>();
+        sum(self.after) - sum(self.before)
     }
 }
