@@ -8,14 +8,16 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::peer::{PATIENCE, bed, binding, client, echoes, output, socket};
+use support::peer::{
+    PATIENCE, bed, binding, client, echoes, eventually, output, socket, transmitted,
+};
 use support::{Folder, Running, privileged};
 use weir_lab::Bed;
 
 /// Datagrams of a run.
 const COUNT: u64 = 200_000;
-/// Of a paced one, a second.
-const RATE: u64 = 30_000;
+/// Of a paced one, before Weir has taken them.
+const BATCH: u64 = 20_000;
 /// Payload bytes of a datagram.
 const PAYLOAD: u64 = 18;
 /// How long what is on its way may take.
@@ -24,8 +26,7 @@ const QUIET: Duration = Duration::from_millis(500);
 /// One generator at a time: the machine has few processors, and a run is paced.
 static GENERATOR: Mutex<()> = Mutex::new(());
 
-/// trafgen sends what it may send in a second at once, then rests: these rings hold all of a
-/// second, so that the worker may wait for its processor as long.
+/// Rings that hold a whole batch: the worker may wait for its processor as long as it must.
 const ROOMY: &str = "frames = 65536\nrx_ring = 32768\nfill_ring = 32768\n";
 /// And these next to nothing, so that there is a loss to report.
 const NARROW: &str = "frames = 1024\nrx_ring = 64\nfill_ring = 64\n";
@@ -41,8 +42,8 @@ fn config(rings: &str) -> String {
     .concat()
 }
 
-/// Has trafgen send [`COUNT`] datagrams to the socket "sink".
-fn generate(bed: &Bed, pace: &[&str]) {
+/// Has trafgen send so many datagrams to the socket "sink".
+fn generate(bed: &Bed, count: u64) {
     let folder = Folder::new();
     let file = folder.path("udp.cfg");
     let mac = |mac: [u8; 6]| mac.map(|byte| format!("{byte:02x}")).join(":");
@@ -65,14 +66,8 @@ fn generate(bed: &Bed, pace: &[&str]) {
         "--notouch-irq",
         "--no-cpu-stats",
     ]);
-    command.args(["--num", &COUNT.to_string(), "--conf"]).arg(&file).args(pace);
+    command.args(["--num", &count.to_string(), "--conf"]).arg(&file);
     output(&mut command);
-}
-
-/// Frames that the interface says it has sent, or has dropped on the way out.
-fn sent(bed: &Bed, what: &str) -> u64 {
-    let path = format!("/sys/class/net/{}/statistics/tx_{what}", Bed::PEER_DEVICE);
-    output(bed.peer().command("cat").arg(path)).trim().parse().unwrap()
 }
 
 /// What the socket "sink" has, once no more comes.
@@ -109,10 +104,18 @@ fn every_datagram_of_a_paced_run_arrives() {
     let _alone = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
     let bed = bed(1);
     let weir = Running::start(&bed, &config(ROOMY));
-    generate(&bed, &["--rate", &format!("{RATE}pps")]);
+    for batch in 1..=COUNT / BATCH {
+        generate(&bed, BATCH);
+        let taken = || {
+            weir.socket("sink").counters.received
+                + weir.stats().ring_drops()
+                + transmitted(&bed, "dropped")
+        };
+        eventually("the batch is taken", || taken() >= batch * BATCH);
+    }
     let received = settled(&weir);
     let stats = weir.stats();
-    let drops = sent(&bed, "dropped");
+    let drops = transmitted(&bed, "dropped");
     assert_eq!(
         (received, stats.ring_drops(), drops),
         (COUNT, 0, 0),
@@ -134,12 +137,13 @@ fn every_loss_of_an_unpaced_run_is_reported() {
     let _alone = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
     let bed = bed(1);
     let weir = Running::start(&bed, &config(NARROW));
-    let before = (sent(&bed, "packets"), sent(&bed, "dropped"));
-    generate(&bed, &[]);
+    let before = (transmitted(&bed, "packets"), transmitted(&bed, "dropped"));
+    generate(&bed, COUNT);
     let received = settled(&weir);
     let stats = weir.stats();
     // Where veth's own ring is full the generator's side counts a drop: it never reached us.
-    let (sent, drops) = (sent(&bed, "packets") - before.0, sent(&bed, "dropped") - before.1);
+    let (sent, drops) =
+        (transmitted(&bed, "packets") - before.0, transmitted(&bed, "dropped") - before.1);
     println!("{sent} sent, {drops} dropped by veth, {} at the ring", stats.ring_drops());
     assert_eq!(received + stats.ring_drops(), COUNT - drops, "{drops} dropped by veth: {stats:?}");
     assert!(received > 0);

@@ -116,6 +116,13 @@ pub fn xdp_program(bed: &Bed) -> Option<u32> {
     bed.weir().enter(|| weir_xsk::kernel::attached_xdp(index)).unwrap().map(|program| program.id)
 }
 
+/// Frames that the peer's interface says it has sent ("packets"), or lost on the way out
+/// ("dropped"): those for which veth's own ring had no room.
+pub fn transmitted(bed: &Bed, what: &str) -> u64 {
+    let path = format!("/sys/class/net/{}/statistics/tx_{what}", Bed::PEER_DEVICE);
+    output(bed.peer().command("cat").arg(path)).trim().parse().unwrap()
+}
+
 /// Calls until it holds, or the patience ends.
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
