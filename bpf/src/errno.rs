@@ -26,6 +26,7 @@ errnos! {
     EPERM = 1, "Operation not permitted.";
     ENOENT = 2, "No such element.";
     E2BIG = 7, "Too large, or the map is full.";
+    EBADF = 9, "Bad file descriptor, or no such map.";
     EAGAIN = 11, "Try again.";
     ENOMEM = 12, "Out of memory.";
     EACCES = 13, "Permission denied.";

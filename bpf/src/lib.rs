@@ -31,6 +31,7 @@ mod memory;
 pub mod object;
 mod program;
 mod sockets;
+pub mod verifier;
 
 pub use errno::Errno;
 pub use fault::{Fault, FaultKind};

@@ -47,6 +47,8 @@ pub(crate) struct Graph {
     pub(crate) marks: Vec<u8>,
     /// Registers whose values may be read at or behind each instruction.
     pub(crate) live: Vec<u16>,
+    /// Loops may end by a budget: checkpoints may be asked for as entries of loops.
+    pub(crate) has_may_goto: bool,
 }
 
 impl Graph {
@@ -54,7 +56,9 @@ impl Graph {
     pub(crate) fn of(program: &Unverified<'_>) -> Step<Graph> {
         let insns = program.insns;
         let subprograms = find_subprograms(insns)?;
-        let mut graph = Graph { subprograms, marks: vec![0; insns.len()], live: Vec::new() };
+        let has_may_goto = insns.iter().any(|insn| insn.opcode == MAY_GOTO);
+        let marks = vec![0; insns.len()];
+        let mut graph = Graph { subprograms, marks, live: Vec::new(), has_may_goto };
         graph.check_jumps(insns)?;
         Ok(graph)
     }
@@ -216,7 +220,8 @@ impl Graph {
                 let insn = insns[at];
                 let mut after = 0;
                 let mut follow = |to: i64| {
-                    after |= usize::try_from(to).ok().and_then(|to| self.live.get(to)).unwrap_or(&0);
+                    after |=
+                        usize::try_from(to).ok().and_then(|to| self.live.get(to)).unwrap_or(&0);
                 };
                 let next = at as i64 + 1;
                 match insn.opcode {
@@ -263,7 +268,9 @@ fn find_subprograms(insns: &[Insn]) -> Step<Vec<Subprogram>> {
     }
     let ends = starts.iter().skip(1).copied().chain([insns.len() as u32]);
     let made = starts.iter().zip(ends);
-    Ok(made.map(|(start, end)| Subprogram { start: *start, end, ..Subprogram::default() }).collect())
+    Ok(made
+        .map(|(start, end)| Subprogram { start: *start, end, ..Subprogram::default() })
+        .collect())
 }
 
 /// How far a jump goes; `None` for what is no jump.

@@ -133,10 +133,7 @@ impl Register {
 
     /// A pointer to one of the socket types (`type_is_sk_pointer`).
     pub(crate) fn is_socket(&self) -> bool {
-        matches!(
-            self.kind,
-            Kind::Socket | Kind::SocketCommon | Kind::TcpSocket | Kind::XdpSocket
-        )
+        matches!(self.kind, Kind::Socket | Kind::SocketCommon | Kind::TcpSocket | Kind::XdpSocket)
     }
 
     /// A pointer that is certainly not null (`reg_not_null`).
@@ -146,11 +143,9 @@ impl Register {
         }
         matches!(
             self.kind,
-            Kind::Context
-                | Kind::MapPointer
+            Kind::MapPointer
                 | Kind::MapValue
                 | Kind::MapKey
-                | Kind::Stack
                 | Kind::Socket
                 | Kind::SocketCommon
                 | Kind::TcpSocket
@@ -186,9 +181,12 @@ impl Register {
             Kind::Function => "func",
         };
         let mut text = String::new();
-        for (flag, prefix) in
-            [(READ_ONLY, "rdonly_"), (RINGBUF, "ringbuf_"), (UNTRUSTED, "untrusted_"), (TRUSTED, "trusted_")]
-        {
+        for (flag, prefix) in [
+            (READ_ONLY, "rdonly_"),
+            (RINGBUF, "ringbuf_"),
+            (UNTRUSTED, "untrusted_"),
+            (TRUSTED, "trusted_"),
+        ] {
             if self.is(flag) {
                 text.push_str(prefix);
             }

@@ -46,7 +46,11 @@ pub(crate) fn compute(op: Operation, a: &Bounds, b: &Bounds, wide: bool) -> Boun
         _ if wide => shift_arithmetic(&mut result, b.umin as u32),
         _ => shift_arithmetic32(&mut result, b.umin as u32),
     }
-    if wide { result.settle() } else { result.zero_extend32() }
+    if wide {
+        result.settle()
+    } else {
+        result.zero_extend32()
+    }
     result
 }
 

@@ -41,7 +41,7 @@ impl Slot {
 
     /// Does it hold a spilled register, whole or in part?
     pub(crate) fn is_spill(&self) -> bool {
-        self.bytes[7] == Byte::Spill
+        self.bytes[0] == Byte::Spill
     }
 
     /// A spilled scalar?
@@ -51,16 +51,11 @@ impl Slot {
 
     /// A whole register?
     pub(crate) fn is_whole_spill(&self) -> bool {
-        self.bytes[0] == Byte::Spill
-    }
-
-    /// A pointer's spill?
-    pub(crate) fn is_pointer_spill(&self) -> bool {
-        self.is_spill() && !self.spilled.is_scalar()
+        self.is_spill() && self.bytes[7] == Byte::Spill
     }
 
     pub(crate) fn is_dynptr(&self) -> bool {
-        self.bytes[7] == Byte::Dynptr
+        self.bytes[0] == Byte::Dynptr
     }
 
     /// The spill is no more; what was part of it is data.
@@ -237,7 +232,7 @@ impl State {
             for register in &mut frame.registers {
                 visit(register);
             }
-            for slot in frame.stack.iter_mut().filter(|slot| slot.is_whole_spill()) {
+            for slot in frame.stack.iter_mut().filter(|slot| slot.is_spill()) {
                 visit(&mut slot.spilled);
             }
         }
