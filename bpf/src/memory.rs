@@ -209,7 +209,7 @@ impl<'a, H: Host> Run<'a, H> {
             let Some(selected) = self.selection.socket else { return Some(0) };
             return self.machine.sockets.slot(selected).map(socket);
         }
-        word::<N>(self.context.bytes(), offset)
+        self.context.load(offset as usize, N)
     }
 
     #[inline(always)]

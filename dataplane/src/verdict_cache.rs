@@ -55,7 +55,8 @@ pub struct VerdictCache {
     age: u64,
     stamp: u64,
     mask: [u64; WORDS],
-    secret: u64,
+    /// Odd, random, one for each word.
+    factors: [u64; WORDS],
     tried: u32,
     hits: u32,
     resting: u32,
@@ -64,13 +65,14 @@ pub struct VerdictCache {
 impl VerdictCache {
     /// An empty cache; `secret` makes its places ones that senders cannot guess.
     pub fn new(secret: u64) -> VerdictCache {
+        let mut random = fastrand::Rng::with_seed(secret);
         let kept = Kept { steered: Steered::On, passed: 0 };
         VerdictCache {
             slots: vec![Slot { age: 0, words: [0; WORDS], kept }; VERDICTS].into_boxed_slice(),
             age: 1,
             stamp: 0,
             mask: [0; WORDS],
-            secret: secret | 1,
+            factors: std::array::from_fn(|_| random.u64(..) | 1),
             tried: 0,
             hits: 0,
             resting: 0,
@@ -114,12 +116,13 @@ impl VerdictCache {
     #[inline]
     pub fn key(&self, context: &SkLookupContext) -> Key {
         let mut words = context.words();
-        let mut hash = self.secret;
-        for (word, mask) in words.iter_mut().zip(self.mask) {
+        let mut hash = 0u64;
+        // A product a word, none waiting for another.
+        for ((word, mask), factor) in words.iter_mut().zip(self.mask).zip(self.factors) {
             *word &= mask;
-            hash = (hash ^ *word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+            hash = hash.wrapping_add((*word ^ *word >> 32).wrapping_mul(factor));
         }
-        Key { words, slot: hash as usize & (VERDICTS - 1) }
+        Key { words, slot: (hash >> 32) as usize & (VERDICTS - 1) }
     }
 
     /// The outcome kept for the key.

@@ -21,6 +21,8 @@ const SK_DROP: u64 = 0;
 const SK_PASS: u64 = 1;
 /// Size of `struct bpf_sk_lookup`, bytes.
 const CONTEXT_SIZE: usize = 72;
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
 
 const fn scalar(name: &'static str, offset: u16, size: u16) -> ContextField {
     ContextField { name, offset, size, widest: 4, kind: FieldKind::Scalar, writable: false }
@@ -67,93 +69,127 @@ pub static HOOK: Hook = Hook {
 
 /// `struct bpf_sk_lookup`, as programs see it. The selected socket lives in the run, not here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C, align(8))]
+#[repr(C)]
 pub struct SkLookupContext {
-    bytes: [u8; CONTEXT_SIZE],
+    /// As they lie in memory, little-endian. Made and read in whole words: a word that was written
+    /// in parts a moment ago is slow to read.
+    words: [u64; CONTEXT_SIZE / 8],
+}
+
+/// One side of a context: the address in its two forms, as four little-endian words of four bytes.
+struct Side {
+    ip4: u32,
+    ip6: [u32; 4],
+}
+
+impl Side {
+    fn v4(address: Ipv4Addr) -> Side {
+        Side { ip4: u32::from_le_bytes(address.octets()), ip6: [0; 4] }
+    }
+
+    fn v6(address: Ipv6Addr) -> Side {
+        let mut ip6 = [0; 4];
+        for (word, bytes) in ip6.iter_mut().zip(address.octets().as_chunks::<4>().0) {
+            *word = u32::from_le_bytes(*bytes);
+        }
+        Side { ip4: 0, ip6 }
+    }
 }
 
 impl SkLookupContext {
     /// An IPv4 packet's lookup. `protocol` is `IPPROTO_TCP` or `IPPROTO_UDP`; `ingress_ifindex` is
     /// the device that it came in on.
+    #[inline]
     pub fn v4(
         protocol: u8,
         remote: SocketAddrV4,
         local: SocketAddrV4,
         ingress_ifindex: u32,
     ) -> Self {
-        let mut context = Self::empty(2, protocol, remote.port(), local.port(), ingress_ifindex);
-        context.bytes[16..20].copy_from_slice(&remote.ip().octets());
-        context.bytes[40..44].copy_from_slice(&local.ip().octets());
-        context
+        let sides = (Side::v4(*remote.ip()), Side::v4(*local.ip()));
+        Self::new((AF_INET, protocol), sides, (remote.port(), local.port()), ingress_ifindex)
     }
 
     /// An IPv6 packet's lookup.
+    #[inline]
     pub fn v6(
         protocol: u8,
         remote: SocketAddrV6,
         local: SocketAddrV6,
         ingress_ifindex: u32,
     ) -> Self {
-        let mut context = Self::empty(10, protocol, remote.port(), local.port(), ingress_ifindex);
-        context.bytes[20..36].copy_from_slice(&remote.ip().octets());
-        context.bytes[44..60].copy_from_slice(&local.ip().octets());
-        context
+        let sides = (Side::v6(*remote.ip()), Side::v6(*local.ip()));
+        Self::new((AF_INET6, protocol), sides, (remote.port(), local.port()), ingress_ifindex)
+    }
+
+    #[inline]
+    fn new(
+        (family, protocol): (u16, u8),
+        (remote, local): (Side, Side),
+        (remote_port, local_port): (u16, u16),
+        ingress_ifindex: u32,
+    ) -> Self {
+        let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+        SkLookupContext {
+            words: [
+                0,
+                pair(family.into(), protocol.into()),
+                pair(remote.ip4, remote.ip6[0]),
+                pair(remote.ip6[1], remote.ip6[2]),
+                pair(remote.ip6[3], remote_port.swap_bytes().into()),
+                pair(local.ip4, local.ip6[0]),
+                pair(local.ip6[1], local.ip6[2]),
+                pair(local.ip6[3], local_port.into()),
+                ingress_ifindex.into(),
+            ],
+        }
     }
 
     /// `AF_INET` (2) or `AF_INET6` (10).
     pub fn family(&self) -> u16 {
-        u16::from_le_bytes([self.bytes[8], self.bytes[9]])
+        self.words[1] as u16
     }
 
     /// `IPPROTO_TCP` (6) or `IPPROTO_UDP` (17).
     pub fn protocol(&self) -> u8 {
-        self.bytes[12]
+        (self.words[1] >> 32) as u8
     }
 
     /// Where the packet came from.
     pub fn remote(&self) -> SocketAddr {
-        let port = u16::from_be_bytes([self.bytes[36], self.bytes[37]]);
-        self.address(16, 20, port)
+        self.address(2, ((self.words[4] >> 32) as u16).swap_bytes())
     }
 
     /// Where the packet goes to.
     pub fn local(&self) -> SocketAddr {
-        let port = u16::from_le_bytes([self.bytes[60], self.bytes[61]]);
-        self.address(40, 44, port)
+        self.address(5, (self.words[7] >> 32) as u16)
     }
 
     /// The whole context in words of eight bytes, as it lies in memory.
     #[inline]
     pub fn words(&self) -> [u64; CONTEXT_SIZE / 8] {
-        let mut words = [0; CONTEXT_SIZE / 8];
-        for (word, bytes) in words.iter_mut().zip(self.bytes.as_chunks::<8>().0) {
-            *word = u64::from_le_bytes(*bytes);
+        self.words
+    }
+
+    /// `size` bytes at an offset that is a multiple of `size`.
+    #[inline(always)]
+    pub(crate) fn load(&self, offset: usize, size: usize) -> Option<u64> {
+        let word = self.words.get(offset / 8)? >> (offset % 8 * 8);
+        Some(word & (u64::MAX >> (64 - size * 8)))
+    }
+
+    /// The address of the side that begins at this word.
+    fn address(&self, word: usize, port: u16) -> SocketAddr {
+        let words = &self.words[word..word + 3];
+        let [ip4, first] = [words[0] as u32, (words[0] >> 32) as u32];
+        if self.family() == AF_INET {
+            return SocketAddr::from((Ipv4Addr::from(ip4.to_le_bytes()), port));
         }
-        words
-    }
-
-    pub(crate) fn bytes(&self) -> &[u8; CONTEXT_SIZE] {
-        &self.bytes
-    }
-
-    fn empty(family: u16, protocol: u8, remote_port: u16, local_port: u16, ifindex: u32) -> Self {
-        let mut bytes = [0; CONTEXT_SIZE];
-        bytes[8..10].copy_from_slice(&family.to_le_bytes());
-        bytes[12] = protocol;
-        bytes[36..38].copy_from_slice(&remote_port.to_be_bytes());
-        bytes[60..62].copy_from_slice(&local_port.to_le_bytes());
-        bytes[64..68].copy_from_slice(&ifindex.to_le_bytes());
-        SkLookupContext { bytes }
-    }
-
-    fn address(&self, v4: usize, v6: usize, port: u16) -> SocketAddr {
-        if self.family() == 2 {
-            let mut octets = [0; 4];
-            octets.copy_from_slice(&self.bytes[v4..v4 + 4]);
-            return SocketAddr::from((Ipv4Addr::from(octets), port));
-        }
+        let parts = [first, words[1] as u32, (words[1] >> 32) as u32, words[2] as u32];
         let mut octets = [0; 16];
-        octets.copy_from_slice(&self.bytes[v6..v6 + 16]);
+        for (bytes, part) in octets.chunks_mut(4).zip(parts) {
+            bytes.copy_from_slice(&part.to_le_bytes());
+        }
         SocketAddr::from((Ipv6Addr::from(octets), port))
     }
 }
