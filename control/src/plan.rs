@@ -40,6 +40,10 @@ pub fn plan(old: &Config, new: &Config) -> Result<Plan, Problems> {
         let list = if in_the_way { &mut plan.replace } else { &mut plan.close };
         list.push(socket.value.clone());
     }
+    // With no room for the old beside the new, the old go first.
+    if old.sockets.len() - plan.replace.len() + plan.open.len() > new.sockets_max {
+        plan.replace.append(&mut plan.close);
+    }
     Ok(plan)
 }
 
@@ -104,6 +108,18 @@ mod tests {
         assert_eq!(names(&plan.replace), ["a"]);
         assert_eq!(names(&plan.open), ["a", "c"]);
         assert_eq!(names(&plan.close), ["b"]);
+    }
+
+    #[test]
+    fn a_full_table_is_emptied_before_it_is_filled() {
+        let full = |name: &str| {
+            config(&format!("[limits]\nsockets = 1\n{}", socket(name, "192.0.2.1:80", "echo")))
+        };
+        let plan = plan(&full("a"), &full("b")).unwrap();
+        assert_eq!((names(&plan.replace), names(&plan.open)), (vec!["a"], vec!["b"]));
+        let other = config(&format!("[limits]\nsockets = 1\n{}", socket("c", "[::]:1", "echo")));
+        let plan = super::plan(&full("a"), &other).unwrap();
+        assert_eq!((names(&plan.replace), plan.close.len()), (vec!["a"], 0));
     }
 
     #[test]

@@ -65,7 +65,7 @@ impl Account<'_> {
     }
 }
 
-fn equal(what: &str, left: u64, right: u64) -> Check {
+pub(super) fn equal(what: &str, left: u64, right: u64) -> Check {
     let found = match left == right {
         true => count(left),
         false => format!("{} ≠ {}", count(left), count(right)),

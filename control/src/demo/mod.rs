@@ -104,6 +104,13 @@ pub fn run(seconds: u64, say: &(dyn Fn(&str) + Sync)) -> anyhow::Result<Verdict>
     let mut checks = Account { stats: &stats, sockets: &sockets }.checks();
     checks.push(stage.scrape());
     let af_xdp = stage.is_af_xdp();
+    if !af_xdp {
+        checks.push(account::equal(
+            "every packet of the flood arrived",
+            flood.sent,
+            flood.received,
+        ));
+    }
     checks.extend(stage.end()?);
     let success = probes.iter().all(|p| p.right) && checks.iter().all(|check| check.right);
     Ok(Verdict { af_xdp, probes, flood, checks, success })
