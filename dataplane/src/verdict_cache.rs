@@ -16,8 +16,8 @@ use crate::steer::Steered;
 const WORDS: usize = size_of::<SkLookupContext>() / 8;
 /// Lookups after which it is judged whether looking is worth it.
 const TRIAL: u32 = 4096;
-/// Hits in a trial below which the cache rests.
-const WORTH: u32 = TRIAL / 8;
+/// Hits in a trial below which the cache rests: a miss costs half of what a hit spares.
+const WORTH: u32 = TRIAL / 2;
 /// Runs for which it rests.
 const REST: u32 = 16 * TRIAL;
 
