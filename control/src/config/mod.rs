@@ -182,6 +182,8 @@ pub struct Config {
     pub sockets_max: usize,
     /// Path of the Unix socket.
     pub control_socket: PathBuf,
+    /// The line that gives it; none if it is the default.
+    pub control_socket_line: Option<usize>,
     /// Address for Prometheus.
     pub metrics: Option<At<SocketAddr>>,
     /// What the XDP program hands over.

@@ -45,7 +45,8 @@ impl Daemon {
                 ListenError::InUse(_) => "stop it first, or set another `control.socket`",
                 _ => "set another `control.socket`, in a folder that can be written to",
             };
-            Problem::new(&config.path, error.to_string(), help)
+            let problem = Problem::new(&config.path, error.to_string(), help);
+            config.control_socket_line.map_or(problem.clone(), |line| problem.at(line))
         })?;
         let metrics = match &config.metrics {
             Some(address) => Some(listen_for_metrics(&config, address).await?),

@@ -27,6 +27,7 @@ pub(super) fn check(path: &Path, text: &str, file: File) -> Result<Config, Probl
     let cores = worker.cores.map(|cores| checker.place(cores));
     let sockets_max = checker.sockets_max(file.limits.unwrap_or_default());
     let control = file.control.unwrap_or_default();
+    let control_socket_line = control.socket.as_ref().map(|socket| checker.line(socket));
     let control_socket =
         control.socket.map_or(CONTROL_SOCKET.into(), |socket| PathBuf::from(socket.into_inner()));
     let metrics = control.metrics.and_then(|address| checker.metrics(&address));
@@ -47,6 +48,7 @@ pub(super) fn check(path: &Path, text: &str, file: File) -> Result<Config, Probl
             verdict_cache: worker.verdict_cache.unwrap_or(true),
             sockets_max,
             control_socket,
+            control_socket_line,
             metrics,
             bindings,
             sockets,
