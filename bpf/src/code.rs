@@ -1,7 +1,7 @@
 //! Decoded operations, and what is checked of a program before it may run at all.
 
 use crate::helper::HelperId;
-use crate::hook::Hook;
+use crate::hook::{Hook, ProgramType};
 use crate::insn::{Code, FETCH, Insn, PSEUDO_MAP, PSEUDO_MAP_VALUE, R10, ZERO};
 use crate::memory;
 
@@ -79,6 +79,10 @@ pub(crate) fn decode(
         if op.code == Code::Call {
             check_helper(insns[at].imm as u32, hook, gpl).map_err(fail)?;
         }
+        if op.code == Code::CallRegister && hook.program_type != ProgramType::Bare {
+            // Only the verifier could tell which helper it is.
+            return Err(fail(Refusal::Opcode(insns[at].to_bytes())));
+        }
         ops.push(op);
         if op.code == Code::LdImm64 {
             ops.push(Op { code: Code::Exit, ..op });
@@ -97,6 +101,7 @@ fn operation(insns: &[Insn], at: usize, maps: usize) -> Result<Op, Refusal> {
     if insn.dst > R10 || (insn.src > R10 && !pseudo) {
         return Err(Refusal::Register(insn.dst.max(insn.src)));
     }
+    let ordered = (Code::LoadAcquire8..=Code::StoreRelease64).contains(&code);
     let fetches = matches!(code, Code::Atomic32 | Code::Atomic64) && insn.imm & FETCH != 0;
     if (code.writes_dst() && insn.dst == R10) || (fetches && insn.src == R10) {
         return Err(Refusal::FramePointer);
@@ -104,6 +109,10 @@ fn operation(insns: &[Insn], at: usize, maps: usize) -> Result<Op, Refusal> {
     let immediate = matches!(insn.opcode & 7, 4..=7) && insn.opcode & 8 == 0;
     let source_is_zero = immediate || insn.opcode & 7 == 2;
     let (mut offset, mut imm) = (i32::from(insn.offset), i64::from(insn.imm) as u64);
+    if ordered {
+        // It says which operation this is, which is no part of an address or a value.
+        imm = 0;
+    }
     match code {
         Code::LdImm64 => imm = wide_immediate(insns, at, maps)?,
         Code::Gotol | Code::CallLocal => offset = target(at, insn.imm, insns.len())?,
@@ -143,6 +152,9 @@ fn wide_immediate(insns: &[Insn], at: usize, maps: usize) -> Result<u64, Refusal
 }
 
 fn check_helper(id: u32, hook: &Hook, gpl: bool) -> Result<(), Refusal> {
+    if hook.program_type == ProgramType::Bare {
+        return Ok(());
+    }
     let helper = HelperId(id);
     let legal = hook.helpers.contains(&helper);
     let Some(prototype) = helper.prototype().filter(|_| legal) else {

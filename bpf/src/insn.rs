@@ -16,12 +16,18 @@ pub const PSEUDO_CALL: u8 = 1;
 pub const LD_IMM64: u8 = 0x18;
 /// Opcode of a call.
 pub const CALL: u8 = 0x85;
+/// Opcode of a call of the helper whose number is in the destination register (`callx`).
+pub const CALL_REGISTER: u8 = 0x8d;
 /// Opcode of an exit.
 pub const EXIT: u8 = 0x95;
 /// Opcode of an unconditional jump by `offset`.
 pub const JA: u8 = 0x05;
 /// Opcode of an unconditional jump by `imm` (v4).
 pub const GOTOL: u8 = 0x06;
+/// Opcode of a jump that is taken once a function has met it too often (`BPF_JCOND`, `may_goto`).
+pub const MAY_GOTO: u8 = 0xe5;
+/// How often a function may meet its `may_goto` before they jump (`BPF_MAX_LOOPS`).
+pub const MAY_GOTO_LOOPS: u32 = 8 << 20;
 
 /// One slot of eight bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -103,17 +109,22 @@ pub enum Code {
     Ja, Gotol, Call, CallLocal, Exit,
     LdImm64, Load8, Load16, Load32, Load64, LoadSx8, LoadSx16, LoadSx32,
     Store8, Store16, Store32, Store64, Atomic32, Atomic64,
+    LoadAcquire8, LoadAcquire16, LoadAcquire32, LoadAcquire64,
+    StoreRelease8, StoreRelease16, StoreRelease32, StoreRelease64, MayGoto,
+    CallRegister,
 }
 
 impl Code {
     /// Does it put its result into its destination register?
     pub fn writes_dst(self) -> bool {
-        self <= Code::Be64 || (self >= Code::LdImm64 && self <= Code::LoadSx32)
+        self <= Code::Be64
+            || (Code::LdImm64..=Code::LoadSx32).contains(&self)
+            || (Code::LoadAcquire8..=Code::LoadAcquire64).contains(&self)
     }
 
     /// A jump that is taken or not?
     pub fn is_conditional(self) -> bool {
-        (Code::Jeq64..=Code::Jsle32).contains(&self)
+        (Code::Jeq64..=Code::Jsle32).contains(&self) || self == Code::MayGoto
     }
 }
 
@@ -123,6 +134,10 @@ pub const FETCH: i32 = 1;
 pub const XCHG: i32 = 0xe0;
 /// `imm` of an atomic instruction: compare with r0 and exchange, with [`FETCH`].
 pub const CMPXCHG: i32 = 0xf0;
+/// `imm` of an atomic instruction: a load that later accesses stay behind (`BPF_LOAD_ACQ`).
+pub const LOAD_ACQUIRE: i32 = 0x100;
+/// `imm` of an atomic instruction: a store that earlier accesses stay before (`BPF_STORE_REL`).
+pub const STORE_RELEASE: i32 = 0x110;
 
 fn alu(insn: Insn) -> Option<Code> {
     use Code::*;
@@ -172,6 +187,10 @@ fn jump(insn: Insn, unused: bool) -> Option<Code> {
     match insn.opcode {
         JA if insn.dst == 0 && insn.src == 0 && insn.imm == 0 => return Some(Ja),
         GOTOL if insn.dst == 0 && insn.src == 0 && insn.offset == 0 => return Some(Gotol),
+        CALL_REGISTER if insn.src == 0 && insn.offset == 0 && insn.imm == 0 => {
+            return Some(CallRegister);
+        }
+        MAY_GOTO if insn.dst == 0 && insn.src == 0 && insn.imm == 0 => return Some(MayGoto),
         CALL if insn.dst == 0 && insn.offset == 0 => {
             return match insn.src {
                 0 => Some(Call),
@@ -226,6 +245,15 @@ fn store(insn: Insn) -> Code {
 }
 
 fn atomic(insn: Insn) -> Option<Code> {
+    use Code::*;
+    let sizes = match insn.imm {
+        LOAD_ACQUIRE => Some([LoadAcquire32, LoadAcquire16, LoadAcquire8, LoadAcquire64]),
+        STORE_RELEASE => Some([StoreRelease32, StoreRelease16, StoreRelease8, StoreRelease64]),
+        _ => None,
+    };
+    if let Some(sizes) = sizes {
+        return Some(sizes[usize::from(insn.opcode >> 3 & 3)]);
+    }
     let known = matches!(insn.imm & !FETCH, 0x00 | 0x40 | 0x50 | 0xa0)
         || insn.imm == XCHG | FETCH
         || insn.imm == CMPXCHG | FETCH;

@@ -1,11 +1,13 @@
 //! The interpreter: the meaning of the instructions, every access checked.
 
+use std::sync::atomic::{Ordering::SeqCst, fence};
+
 use crate::atomic::AtomicOp;
 use crate::code::Op;
 use crate::fault::{Fault, FaultKind};
 use crate::helper::{self, HelperId, Host};
 use crate::hook::sk_lookup::{Selection, SkLookupContext};
-use crate::insn::{CMPXCHG, Code, FETCH, XCHG};
+use crate::insn::{CMPXCHG, Code, FETCH, MAY_GOTO_LOOPS, XCHG};
 use crate::machine::{FRAMES, Machine, Saved};
 use crate::memory::{self, Run};
 use crate::program::Program;
@@ -22,9 +24,27 @@ pub(crate) fn run<H: Host>(
     machine: &mut Machine,
 ) -> Result<u64, Fault> {
     machine.begin();
-    let mut run = Run { program, context, selection, host, machine };
+    let native = false;
+    let run = Run { program, context, selection, host, machine, memory: &mut [], native };
+    begin(run, [memory::context(), 0])
+}
+
+/// The same for a program without a hook.
+pub(crate) fn run_bare<H: Host>(
+    program: &Program,
+    memory: &mut [u8],
+    host: &mut H,
+    machine: &mut Machine,
+) -> Result<u64, Fault> {
+    machine.begin();
+    let arguments = [memory::given(), memory.len() as u64];
+    let (context, selection) = (&SkLookupContext::NONE, &mut Selection::default());
+    begin(Run { program, context, selection, host, machine, memory, native: false }, arguments)
+}
+
+fn begin<H: Host>(mut run: Run<'_, H>, arguments: [u64; 2]) -> Result<u64, Fault> {
     let mut pc = 0;
-    execute(&mut run, &mut pc).map_err(|kind| Fault { pc: pc as u32, kind })
+    execute(&mut run, arguments, &mut pc).map_err(|kind| Fault { pc: pc as u32, kind })
 }
 
 /// The loop's match, with one arm an operation: named here, so that each arm has its own code, and
@@ -46,13 +66,18 @@ macro_rules! dispatch {
 }
 
 /// The loop. `pc` is the instruction at work, also when it faults.
-fn execute<H: Host>(run: &mut Run<'_, H>, pc: &mut usize) -> Result<u64, FaultKind> {
+fn execute<H: Host>(
+    run: &mut Run<'_, H>,
+    arguments: [u64; 2],
+    pc: &mut usize,
+) -> Result<u64, FaultKind> {
     let program = run.program;
     let ops = &program.ops[..];
     let mut regs: Registers = [0; 16];
-    regs[1] = memory::context();
+    [regs[1], regs[2]] = arguments;
     regs[10] = memory::frame_pointer(0);
     let mut left = run.machine.budget;
+    let mut loops = [0; FRAMES];
     loop {
         let op = ops[*pc];
         left = left.checked_sub(1).ok_or(FaultKind::Budget)?;
@@ -90,6 +115,22 @@ fn execute<H: Host>(run: &mut Run<'_, H>, pc: &mut usize) -> Result<u64, FaultKi
                 Code::Store32 => run.store::<4>(at(regs[dst]), operand)?,
                 Code::Store64 => run.store::<8>(at(regs[dst]), operand)?,
                 Code::Atomic32 | Code::Atomic64 => atomic(run, op, &mut regs)?,
+                Code::LoadAcquire8 => regs[dst] = acquired(run.load::<1>(aligned::<1>(at(operand))?)?),
+                Code::LoadAcquire16 => regs[dst] = acquired(run.load::<2>(aligned::<2>(at(operand))?)?),
+                Code::LoadAcquire32 => regs[dst] = acquired(run.load::<4>(aligned::<4>(at(operand))?)?),
+                Code::LoadAcquire64 => regs[dst] = acquired(run.load::<8>(aligned::<8>(at(operand))?)?),
+                Code::StoreRelease8 => run.store::<1>(released::<1>(at(regs[dst]))?, operand)?,
+                Code::StoreRelease16 => run.store::<2>(released::<2>(at(regs[dst]))?, operand)?,
+                Code::StoreRelease32 => run.store::<4>(released::<4>(at(regs[dst]))?, operand)?,
+                Code::StoreRelease64 => run.store::<8>(released::<8>(at(regs[dst]))?, operand)?,
+                Code::MayGoto => {
+                    let met = &mut loops[run.machine.depth];
+                    if *met == MAY_GOTO_LOOPS {
+                        *pc = op.offset as usize;
+                        continue;
+                    }
+                    *met += 1;
+                }
                 Code::LdImm64 => {
                     regs[dst] = op.imm;
                     *pc += 1;
@@ -100,8 +141,14 @@ fn execute<H: Host>(run: &mut Run<'_, H>, pc: &mut usize) -> Result<u64, FaultKi
                     // What a call leaves in r1–r5 may not be read; here it is zero.
                     regs[1..6].fill(0);
                 }
+                Code::CallRegister => {
+                    let arguments = [regs[1], regs[2], regs[3], regs[4], regs[5]];
+                    regs[0] = helper::call(run, HelperId(regs[dst] as u32), arguments)?;
+                    regs[1..6].fill(0);
+                }
                 Code::CallLocal => {
                     call(run, &mut regs, *pc)?;
+                    loops[run.machine.depth] = 0;
                     *pc = op.offset as usize;
                     continue;
                 }
@@ -210,6 +257,24 @@ fn is_taken(code: Code, a: u64, b: u64) -> bool {
 
 fn sign_extend(value: u64, bits: u32) -> u64 {
     ((value << (64 - bits)) as i64 >> (64 - bits)) as u64
+}
+
+/// The address of an access that is ordered with others: it must be aligned.
+fn aligned<const N: usize>(address: u64) -> Result<u64, FaultKind> {
+    let is_aligned = address.is_multiple_of(N as u64);
+    if is_aligned { Ok(address) } else { Err(FaultKind::Read(address, N as u8)) }
+}
+
+/// A value that was read before all that comes after. The fence orders more than is asked for.
+fn acquired(value: u64) -> u64 {
+    fence(SeqCst);
+    value
+}
+
+/// An address to write to after all that came before.
+fn released<const N: usize>(address: u64) -> Result<u64, FaultKind> {
+    fence(SeqCst);
+    aligned::<N>(address)
 }
 
 fn atomic<H: Host>(run: &mut Run<'_, H>, op: Op, regs: &mut Registers) -> Result<(), FaultKind> {

@@ -10,7 +10,7 @@
 //! `include/uapi/linux/bpf.h`; where Weir differs, `DIFFERENCES.md` says why.
 //!
 //! Programs are not verified yet: the interpreter checks every access as it happens, and a program
-//! that misbehaves ends in a [`Fault`].
+//! that misbehaves ends in a [`Fault`]. Compiled code ([`jit`]) checks nothing and wants a proof.
 
 #[cfg(target_endian = "big")]
 compile_error!("registers and maps are little-endian here, as the objects that clang builds");
@@ -18,6 +18,7 @@ compile_error!("registers and maps are little-endian here, as the objects that c
 mod atomic;
 pub mod btf;
 mod code;
+pub mod engine;
 mod errno;
 mod fault;
 pub mod helper;
@@ -25,6 +26,7 @@ pub mod hook;
 mod inputs;
 pub mod insn;
 mod interp;
+pub mod jit;
 mod machine;
 mod map;
 mod memory;
@@ -33,9 +35,11 @@ mod program;
 mod sockets;
 pub mod verifier;
 
+pub use engine::Engine;
 pub use errno::Errno;
 pub use fault::{Fault, FaultKind};
 pub use helper::{Host, SocketFacts, SocketId};
+pub use hook::bare::run_bare;
 pub use hook::sk_lookup::{
     ProgramResult, SkLookupContext, SkLookupOutcome, Verdict, run_sk_lookup,
 };

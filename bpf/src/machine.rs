@@ -1,5 +1,6 @@
 //! What a worker needs to run programs, made once and used for every run.
 
+use crate::engine::Engine;
 use crate::inputs::Inputs;
 use crate::sockets::Sockets;
 
@@ -20,6 +21,7 @@ pub struct Machine {
     pub(crate) sockets: Sockets,
     pub(crate) text: String,
     pub(crate) budget: u64,
+    pub(crate) engine: Engine,
     /// What the runs have depended on since [`Machine::forget_inputs`].
     pub(crate) inputs: Inputs,
 }
@@ -48,8 +50,19 @@ impl Machine {
             sockets: Sockets::default(),
             text: String::with_capacity(crate::helper::TEXT),
             budget: instructions,
+            engine: Engine::default(),
             inputs: Inputs::NONE,
         }
+    }
+
+    /// Chooses what runs programs.
+    pub fn with_engine(self, engine: Engine) -> Machine {
+        Machine { engine, ..self }
+    }
+
+    /// What runs programs.
+    pub fn engine(&self) -> Engine {
+        self.engine
     }
 
     /// Begins a new account of what runs depend on.
@@ -62,6 +75,13 @@ impl Machine {
         self.sockets.clear();
         self.depth = 0;
         self.clear_frame();
+    }
+
+    /// Makes the table of sockets ready for a run of compiled code.
+    #[inline]
+    pub(crate) fn sockets_of_a_new_run(&mut self) -> &mut Sockets {
+        self.sockets.clear();
+        &mut self.sockets
     }
 
     /// Zeroes what an earlier run wrote to this frame.

@@ -13,6 +13,8 @@ use crate::program::Program;
 const STACK: usize = 1;
 const CONTEXT: usize = STACK + FRAMES;
 const SOCKET: usize = CONTEXT + 1;
+/// The memory that a program without a hook is given.
+const MEMORY: usize = SOCKET + 1;
 /// Values of the program's first map; the others follow.
 const MAP: usize = 16;
 /// The program's first map itself; only helpers take it.
@@ -34,6 +36,10 @@ pub(crate) fn context() -> u64 {
     pointer(CONTEXT, 0)
 }
 
+pub(crate) fn given() -> u64 {
+    pointer(MEMORY, 0)
+}
+
 pub(crate) fn map_handle(map: usize) -> u64 {
     pointer(HANDLE + map, 0)
 }
@@ -53,6 +59,10 @@ pub(crate) struct Run<'a, H> {
     pub(crate) selection: &'a mut Selection,
     pub(crate) host: &'a mut H,
     pub(crate) machine: &'a mut Machine,
+    /// What a program without a hook works on.
+    pub(crate) memory: &'a mut [u8],
+    /// Pointers are addresses, since compiled code runs: see [`crate::jit`].
+    pub(crate) native: bool,
 }
 
 impl<'a, H: Host> Run<'a, H> {
@@ -67,6 +77,8 @@ impl<'a, H: Host> Run<'a, H> {
             self.load_context::<N>(offset)
         } else if region >= MAP {
             self.load_map(region - MAP, offset, N)
+        } else if region == MEMORY {
+            word::<N>(self.memory, offset)
         } else {
             self.load_socket(region, offset, N)
         };
@@ -91,6 +103,12 @@ impl<'a, H: Host> Run<'a, H> {
             self.machine.dirty[frame] = self.machine.dirty[frame].min(at);
             return Ok(());
         }
+        if region == MEMORY {
+            let rest = usize::try_from(offset).ok().and_then(|at| self.memory.get_mut(at..));
+            let bytes = rest.and_then(<[u8]>::first_chunk_mut::<N>).ok_or(fault)?;
+            bytes.copy_from_slice(&value.to_le_bytes()[..N]);
+            return Ok(());
+        }
         let map = self.writable(region).ok_or(fault)?;
         let values = map.values().ok_or(fault)?;
         let at = values.locate(offset, N).ok_or(fault)?;
@@ -113,7 +131,7 @@ impl<'a, H: Host> Run<'a, H> {
             return Err(fault);
         }
         let (region, offset) = split(address);
-        if region.wrapping_sub(STACK) <= self.machine.depth {
+        if region.wrapping_sub(STACK) <= self.machine.depth || region == MEMORY {
             if size == 4 {
                 let old = self.load::<4>(address)?;
                 return self.store::<4>(address, op.apply(old, operand, 4)).map(|()| old);
@@ -150,7 +168,7 @@ impl<'a, H: Host> Run<'a, H> {
     /// Stack that a helper reads.
     #[inline]
     pub(crate) fn on_stack(&self, address: u64, size: usize) -> Option<&[u8]> {
-        let (region, offset) = split(address);
+        let (region, offset) = split(self.tagged(address));
         let frame = region.wrapping_sub(STACK);
         if frame > self.machine.depth {
             return None;
@@ -164,7 +182,11 @@ impl<'a, H: Host> Run<'a, H> {
         if let Some(bytes) = self.on_stack(address, size) {
             return Some(Source::Bytes(bytes));
         }
-        let (region, offset) = split(address);
+        let (region, offset) = split(self.tagged(address));
+        if region == MEMORY {
+            let at = usize::try_from(offset).ok()?;
+            return Some(Source::Bytes(self.memory.get(at..at.checked_add(size)?)?));
+        }
         let map = self.program.maps.get(region.checked_sub(MAP)?)?;
         if map.spec().flags & flags::WRONLY_PROG != 0 {
             return None;
@@ -175,14 +197,30 @@ impl<'a, H: Host> Run<'a, H> {
 
     /// Whether the value at an address is one that programs write to.
     pub(crate) fn is_stored_to(&self, address: u64) -> bool {
-        let index = split(address).0.checked_sub(MAP);
+        let index = split(self.tagged(address)).0.checked_sub(MAP);
         index.and_then(|index| self.program.maps.get(index)).is_some_and(|map| map.is_stored_to())
+    }
+
+    /// Has the program no hook?
+    pub(crate) fn memory_only(&self) -> bool {
+        self.program.hook().program_type == crate::hook::ProgramType::Bare
+    }
+
+    /// Is this the pointer to the context?
+    pub(crate) fn is_context(&self, address: u64) -> bool {
+        self.tagged(address) == context()
+    }
+
+    /// A pointer as the checks here have it; null for an address of nothing.
+    #[inline]
+    fn tagged(&self, address: u64) -> u64 {
+        if self.native { crate::jit::tagged(self, address) } else { address }
     }
 
     /// The map that a handle stands for, and its index.
     #[inline]
     pub(crate) fn map(&self, handle: u64) -> Option<(usize, &'a Map)> {
-        let (region, offset) = split(handle);
+        let (region, offset) = split(self.tagged(handle));
         let index = region.checked_sub(HANDLE)?;
         let map = self.program.maps.get(index)?;
         (offset == 0).then_some((index, map))
@@ -190,7 +228,7 @@ impl<'a, H: Host> Run<'a, H> {
 
     /// The slot and the socket that a pointer stands for, if the run holds it or selected it.
     pub(crate) fn socket(&self, address: u64) -> Option<(usize, SocketId)> {
-        let (region, offset) = split(address);
+        let (region, offset) = split(self.tagged(address));
         if region != SOCKET || offset & ((1 << FIELD_BITS) - 1) != 0 {
             return None;
         }
@@ -234,6 +272,29 @@ impl<'a, H: Host> Run<'a, H> {
         let map = self.program.maps.get(region.checked_sub(MAP)?)?;
         (map.spec().flags & flags::RDONLY_PROG == 0).then_some(map)
     }
+}
+
+/// A stack pointer, from the byte counted from the first frame's lowest.
+pub(crate) fn stack(byte: usize) -> u64 {
+    pointer(STACK + byte / FRAME, (byte % FRAME) as u64)
+}
+
+/// What a value's or a socket's pointer names: the map's index or nothing, and the offset.
+pub(crate) fn target(tagged: u64) -> Option<Target> {
+    let (region, offset) = split(tagged);
+    match region {
+        SOCKET => Some(Target::Socket((offset >> FIELD_BITS) as usize)),
+        _ if (MAP..HANDLE).contains(&region) => Some(Target::Value(region - MAP, offset)),
+        _ => None,
+    }
+}
+
+/// What a helper returned a pointer to.
+pub(crate) enum Target {
+    /// A socket's slot.
+    Socket(usize),
+    /// A map's index, and an offset among its values.
+    Value(usize, u64),
 }
 
 #[inline]

@@ -1,13 +1,15 @@
 //! From an object to what can run: `Object → Loaded`.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 pub use crate::code::Refusal;
 use crate::code::{self, Op};
+use crate::engine::Statistics;
 use crate::errno::Errno;
-use crate::hook::{FieldKind, Hook};
+use crate::hook::{FieldKind, Hook, bare};
 use crate::insn::Insn;
+use crate::jit::{Compiled, JitError, Proof};
 use crate::map::Map;
 use crate::object::{Object, ProgramSpec};
 
@@ -114,6 +116,8 @@ pub struct Program {
     insns: Vec<Insn>,
     /// For each byte of the context: the sizes (1, 2, 4, 8, as bits) of the reads that begin there.
     pub(crate) context_reads: Box<[u8]>,
+    pub(crate) compiled: OnceLock<Compiled>,
+    pub(crate) statistics: Statistics,
 }
 
 impl Program {
@@ -147,6 +151,55 @@ impl Program {
         &self.insns
     }
 
+    /// A program without a hook and without maps, see [`bare`].
+    ///
+    /// # Errors
+    /// [`LoadError::Program`] for the first instruction that may not run.
+    pub fn bare(name: &str, insns: Vec<Insn>) -> Result<Program, LoadError> {
+        let ops = code::decode(&insns, &bare::HOOK, true, 0).map_err(|(insn, refusal)| {
+            LoadError::Program { program: name.to_owned(), insn, refusal }
+        })?;
+        Ok(Program {
+            name: name.to_owned(),
+            section: String::new(),
+            hook: &bare::HOOK,
+            maps: Vec::new(),
+            ops,
+            insns,
+            context_reads: context_reads(&bare::HOOK),
+            compiled: OnceLock::new(),
+            statistics: Statistics::default(),
+        })
+    }
+
+    /// Compiles the program: from now on machines whose engine is [`crate::Engine::Jit`] run
+    /// machine code. Off the packet path: it takes microseconds an instruction.
+    ///
+    /// # Errors
+    /// [`JitError`]; the interpreter goes on running the program.
+    ///
+    /// # Panics
+    /// If the proof is another program's.
+    pub fn compile(&self, proof: &Proof<'_>) -> Result<(), JitError> {
+        assert!(std::ptr::eq(proof.program(), self), "a proof of this program");
+        if self.compiled.get().is_none() {
+            let compiled = Compiled::of(proof)?;
+            // Of two that compile at once one keeps its code; both are the same.
+            let _ = self.compiled.set(compiled);
+        }
+        Ok(())
+    }
+
+    /// The machine code and how many bytes it has, if the program is compiled.
+    pub fn machine_code(&self) -> Option<&[u8]> {
+        self.compiled.get().map(Compiled::code)
+    }
+
+    /// Runs and their time, counted while [`crate::engine::count_runs`] says so.
+    pub fn statistics(&self) -> &Statistics {
+        &self.statistics
+    }
+
     fn load(spec: &ProgramSpec, all: &[Arc<Map>], gpl: bool) -> Result<Program, LoadError> {
         let hook = Hook::of_section(&spec.section).ok_or_else(|| LoadError::ProgramType {
             program: spec.name.clone(),
@@ -167,6 +220,8 @@ impl Program {
             ops,
             insns,
             context_reads: context_reads(hook),
+            compiled: OnceLock::new(),
+            statistics: Statistics::default(),
         })
     }
 }

@@ -1,9 +1,9 @@
 //! What each helper does.
 
-use super::{HelperId, Host, SocketId};
+use super::{HelperId, Host, SocketFacts, SocketId};
 use crate::errno::Errno;
 use crate::fault::FaultKind;
-use crate::hook::sk_lookup::Selection;
+use crate::hook::sk_lookup::{Selection, SkLookupContext};
 use crate::map::{Map, flags};
 use crate::memory::{self, Run};
 
@@ -22,14 +22,19 @@ const CLOSE: u8 = 7;
 const LISTEN: u8 = 10;
 const AF_INET: u16 = 2;
 
+/// All but time, chance, logs and changes to maps, which a second run would not repeat.
+pub(crate) const REPEATABLE: [HelperId; 3] =
+    [HelperId::MAP_LOOKUP_ELEM, HelperId::SK_RELEASE, HelperId::SK_ASSIGN];
+
 type Returned = Result<u64, FaultKind>;
 
 /// Calls a helper; the value for r0.
 #[inline]
 pub(crate) fn call<H: Host>(run: &mut Run<'_, H>, id: HelperId, args: [u64; 5]) -> Returned {
-    // Time, chance, logs and changes to maps: what a second run would not repeat.
-    let repeats = [HelperId::MAP_LOOKUP_ELEM, HelperId::SK_RELEASE, HelperId::SK_ASSIGN];
-    run.machine.inputs.repeatable &= repeats.contains(&id);
+    run.machine.inputs.repeatable &= REPEATABLE.contains(&id);
+    if run.memory_only() {
+        return run.host.call(id, args).ok_or(FaultKind::Argument(id.0, 0));
+    }
     match id {
         HelperId::MAP_LOOKUP_ELEM => map_lookup(run, args),
         HelperId::MAP_UPDATE_ELEM => map_update(run, args),
@@ -103,22 +108,30 @@ fn sk_release<H: Host>(run: &mut Run<'_, H>, args: [u64; 5]) -> Returned {
 /// `bpf_sk_lookup_assign` in net/core/filter.c, its checks in its order.
 fn sk_assign<H: Host>(run: &mut Run<'_, H>, args: [u64; 5]) -> Returned {
     let fault = |argument| FaultKind::Argument(HelperId::SK_ASSIGN.0, argument);
-    if args[0] != memory::context() {
+    if !run.is_context(args[0]) {
         return Err(fault(1));
     }
     let socket = match args[1] {
         0 => None,
         pointer => Some(run.socket(pointer).ok_or(fault(2))?.1),
     };
-    Ok(status(assign(run, socket, args[2])))
+    let facts = socket.map(|socket| (socket, run.host.socket(socket)));
+    let facts = facts.as_ref().map(|(socket, facts)| (*socket, facts.as_ref()));
+    Ok(status(assign(run.context, run.selection, facts, args[2])))
 }
 
-fn assign<H: Host>(run: &mut Run<'_, H>, socket: Option<SocketId>, flag: u64) -> Result<(), Errno> {
+/// Selects a socket with these facts, or takes the selection back.
+pub(crate) fn assign(
+    context: &SkLookupContext,
+    selection: &mut Selection,
+    socket: Option<(SocketId, Option<&SocketFacts>)>,
+    flag: u64,
+) -> Result<(), Errno> {
     if flag & !(REPLACE | NO_REUSEPORT) != 0 {
         return Err(Errno::EINVAL);
     }
-    if let Some(socket) = socket {
-        let facts = run.host.socket(socket).ok_or(Errno::ESOCKTNOSUPPORT)?;
+    if let Some((_, facts)) = socket {
+        let facts = facts.ok_or(Errno::ESOCKTNOSUPPORT)?;
         let state_suits = match facts.protocol {
             TCP => facts.state == LISTEN,
             UDP => facts.state == CLOSE,
@@ -127,18 +140,19 @@ fn assign<H: Host>(run: &mut Run<'_, H>, socket: Option<SocketId>, flag: u64) ->
         if facts.refcounted || !state_suits {
             return Err(Errno::ESOCKTNOSUPPORT);
         }
-        if facts.protocol != run.context.protocol() {
+        if facts.protocol != context.protocol() {
             return Err(Errno::EPROTOTYPE);
         }
         let is_narrow = facts.family == AF_INET || facts.v6only;
-        if facts.family != run.context.family() && is_narrow {
+        if facts.family != context.family() && is_narrow {
             return Err(Errno::EAFNOSUPPORT);
         }
     }
-    if run.selection.socket.is_some() && flag & REPLACE == 0 {
+    if selection.socket.is_some() && flag & REPLACE == 0 {
         return Err(Errno::EEXIST);
     }
-    *run.selection = Selection { socket, no_reuseport: flag & NO_REUSEPORT != 0 };
+    let no_reuseport = flag & NO_REUSEPORT != 0;
+    *selection = Selection { socket: socket.map(|(socket, _)| socket), no_reuseport };
     Ok(())
 }
 
@@ -176,6 +190,6 @@ fn with_key<H: Host, T>(
     run.bytes(address, size, &mut long).map(with)
 }
 
-fn status(done: Result<(), Errno>) -> u64 {
+pub(crate) fn status(done: Result<(), Errno>) -> u64 {
     done.map_or_else(Errno::as_return, |()| 0)
 }

@@ -3,7 +3,7 @@
 mod call;
 mod trace;
 
-pub(crate) use call::call;
+pub(crate) use call::{REPEATABLE, assign, call, status};
 pub(crate) use trace::TEXT;
 
 /// A socket as maps and programs hold it: given and understood by the host. `u64::MAX` is not a
@@ -56,6 +56,12 @@ pub trait Host {
     fn trace(&mut self, text: &str);
     /// The facts of a socket; `None` once it is gone.
     fn socket(&self, socket: SocketId) -> Option<SocketFacts>;
+    /// A helper that a program without a hook calls ([`crate::Program::bare`]): the value of r0,
+    /// or `None` for what this host does not have, which ends the run in a fault.
+    fn call(&mut self, helper: HelperId, arguments: [u64; 5]) -> Option<u64> {
+        let _ = (helper, arguments);
+        None
+    }
 }
 
 /// A helper function, by the kernel's number.

@@ -1,6 +1,7 @@
 //! A program type is data: context, helpers, legal returns. Loader, interpreter and (later)
 //! verifier and compiler read the same tables.
 
+pub mod bare;
 pub mod sk_lookup;
 
 use crate::helper::HelperId;
@@ -10,6 +11,8 @@ use crate::helper::HelperId;
 pub enum ProgramType {
     /// `BPF_PROG_TYPE_SK_LOOKUP`.
     SkLookup,
+    /// None of the kernel's: see [`bare`].
+    Bare,
 }
 
 /// `enum bpf_attach_type`, those that have a hook here.

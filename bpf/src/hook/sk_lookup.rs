@@ -8,10 +8,10 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::sync::Arc;
 
 use super::{AttachType, ContextField, FieldKind, Hook, ProgramType, Returns};
+use crate::engine;
 use crate::fault::{Fault, FaultKind};
 use crate::helper::{HelperId, Host, SocketId};
 use crate::inputs::Inputs;
-use crate::interp;
 use crate::machine::Machine;
 use crate::program::Program;
 
@@ -178,6 +178,15 @@ impl SkLookupContext {
         Some(word & (u64::MAX >> (64 - size * 8)))
     }
 
+    /// A context of nothing.
+    pub(crate) const NONE: SkLookupContext = SkLookupContext { words: [0; CONTEXT_SIZE / 8] };
+
+    /// Sets what programs read as `sk`: a compiled program reads the field itself.
+    #[inline]
+    pub(crate) fn select(&mut self, address: u64) {
+        self.words[0] = address;
+    }
+
     /// The address of the side that begins at this word.
     fn address(&self, word: usize, port: u16) -> SocketAddr {
         let words = &self.words[word..word + 3];
@@ -250,7 +259,7 @@ pub fn run_sk_lookup<H: Host>(
     let mut all_passed = true;
     for (index, program) in programs.iter().enumerate() {
         let mut selection = committed;
-        let returned = interp::run(program, context, &mut selection, host, machine);
+        let returned = engine::run(program, context, &mut selection, host, machine);
         let result = match returned {
             Ok(SK_PASS) => ProgramResult::Pass,
             Ok(SK_DROP) => ProgramResult::Drop,

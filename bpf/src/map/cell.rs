@@ -33,6 +33,11 @@ impl Cells {
         Ok(Cells { words })
     }
 
+    /// Where it begins: what compiled programs reach the values by.
+    pub(crate) fn base(&self) -> *mut u8 {
+        self.words.as_ptr().cast::<u8>().cast_mut()
+    }
+
     /// The cell with this index.
     #[inline]
     pub(crate) fn word(&self, index: usize) -> &AtomicU64 {

@@ -34,6 +34,17 @@ impl Values {
         self.size
     }
 
+    /// Bytes from an element to the next.
+    pub(crate) fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// The byte that an element's value begins with.
+    #[inline]
+    pub(crate) fn at(&self, element: u64) -> usize {
+        element as usize * self.stride
+    }
+
     pub(crate) fn cells(&self) -> &Cells {
         &self.cells
     }
@@ -42,6 +53,22 @@ impl Values {
     #[inline]
     pub(crate) fn offset(&self, element: u64) -> u64 {
         element << self.shift
+    }
+
+    /// The address of the byte at an offset.
+    pub(crate) fn address_of(&self, offset: u64) -> Option<u64> {
+        Some(self.cells.base() as u64 + self.locate(offset, 1)? as u64)
+    }
+
+    /// The offset of the byte at an address, if it is within one of the values.
+    pub(crate) fn offset_of(&self, address: u64) -> Option<u64> {
+        let byte = address.checked_sub(self.cells.base() as u64)?;
+        let element = byte / self.stride as u64;
+        if element >= self.elements {
+            return None;
+        }
+        let within = byte.checked_sub(self.at(element) as u64)?;
+        (within < self.size as u64).then(|| self.offset(element) + within)
     }
 
     /// Where `size` bytes at an offset are, if they are within one value.

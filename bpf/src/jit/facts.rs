@@ -1,0 +1,191 @@
+//! What is known of a program before it is compiled.
+
+use crate::code::Op;
+use crate::helper::{HelperId, REPEATABLE};
+use crate::hook::ProgramType;
+use crate::insn::{Code, Insn, PSEUDO_MAP, PSEUDO_MAP_VALUE, R10, ZERO};
+use crate::machine::FRAME;
+use crate::map::flags;
+use crate::program::Program;
+
+/// That a program is safe to run unchecked.
+pub struct Proof<'a> {
+    program: &'a Program,
+}
+
+impl<'a> Proof<'a> {
+    /// The program.
+    pub fn program(&self) -> &'a Program {
+        self.program
+    }
+}
+
+impl Program {
+    /// A proof that somebody else gives: of tests, benches and conformance suites.
+    ///
+    /// # Safety
+    /// Whatever the program does when it runs must be what the kernel's verifier would let it do:
+    /// accesses within its stack, its context (or given memory), values of maps that it looked up
+    /// and sockets that it holds; calls with arguments of the helpers' types; no more than eight
+    /// frames; an end.
+    #[doc(hidden)]
+    pub unsafe fn assume_verified(&self) -> Proof<'_> {
+        Proof { program: self }
+    }
+}
+
+/// One function of a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) start: usize,
+    /// Behind its last instruction.
+    pub(super) end: usize,
+    /// Bytes of stack that it may use.
+    pub(super) stack: usize,
+}
+
+/// What is known of the program as a whole.
+pub(super) struct Facts {
+    /// The program first, then the functions that it calls.
+    pub(super) functions: Vec<Span>,
+    /// The bytes of the context that it may read: bit n for byte n.
+    pub(super) context_bytes: u128,
+    /// It calls nothing that a second run would not repeat, and stores only to its stack.
+    pub(super) repeatable: bool,
+    /// It stores to other memory than its stack.
+    stores: bool,
+}
+
+impl Facts {
+    pub(super) fn of(proof: &Proof<'_>) -> Facts {
+        let program = proof.program;
+        let ops = &program.ops;
+        let mut starts = vec![0];
+        starts.extend(
+            ops.iter().filter(|op| op.code == Code::CallLocal).map(|op| op.offset as usize),
+        );
+        starts.sort_unstable();
+        starts.dedup();
+        let spans = starts.iter().enumerate().map(|(i, start)| {
+            let end = starts.get(i + 1).copied().unwrap_or(ops.len());
+            Span { start: *start, end, stack: stack_depth(&ops[*start..end]) }
+        });
+        let stores = ops.iter().any(|op| is_store(op.code) && op.dst != R10);
+        let repeats = |op: &Op| match op.code {
+            Code::Call => REPEATABLE.contains(&HelperId(op.imm as u32)),
+            code => code != Code::CallRegister,
+        };
+        let bytes = program.hook().context_size as u32;
+        Facts {
+            functions: spans.collect(),
+            context_bytes: if bytes == 0 { 0 } else { u128::MAX >> (128 - bytes) },
+            repeatable: !stores && ops.iter().all(repeats),
+            stores,
+        }
+    }
+
+    /// Tells the maps that programs store to their values from now on.
+    pub(super) fn tell_maps(&self, program: &Program) {
+        let writable = |flags: u32| flags & flags::RDONLY_PROG == 0;
+        for map in program.maps.iter().filter(|map| writable(map.spec().flags)) {
+            if self.stores && map.values().is_some() {
+                map.stored_to();
+            }
+        }
+    }
+
+    /// The function that begins at an instruction.
+    pub(super) fn function_at(&self, start: usize) -> Option<usize> {
+        self.functions.iter().position(|span| span.start == start)
+    }
+}
+
+/// The map that is in a register before an instruction, if the instructions just before say so.
+pub(super) fn map_in(program: &Program, block: usize, at: usize, register: u8) -> Option<usize> {
+    let load = source_of(program, block, at, register)?;
+    let insn = program.insns()[load];
+    let is_map = insn.is_ld_imm64() && insn.src == PSEUDO_MAP;
+    is_map.then_some(insn.imm as u32 as usize)
+}
+
+/// Is what is in a register before an instruction an address of the stack?
+pub(super) fn is_on_stack(program: &Program, block: usize, at: usize, register: u8) -> bool {
+    let ops = &program.ops;
+    let Some(mut from) = source_of(program, block, at, register) else { return false };
+    // Sums of the frame pointer and constants.
+    loop {
+        let op = ops[from];
+        match op.code {
+            Code::Add64 if op.src == ZERO => {}
+            code => return code == Code::Mov64 && op.src == R10,
+        }
+        let Some(before) = source_of(program, block, from, op.dst) else { return false };
+        from = before;
+    }
+}
+
+/// Is an immediate load's value an address of a map's value?
+pub(super) fn value_address(insn: Insn) -> bool {
+    insn.is_ld_imm64() && insn.src == PSEUDO_MAP_VALUE
+}
+
+/// The instruction of the same block that a register's value before `at` is from, copies followed.
+fn source_of(program: &Program, block: usize, at: usize, register: u8) -> Option<usize> {
+    let mut register = register;
+    for i in (block..at).rev() {
+        let op = program.ops[i];
+        if is_second_slot(program, i) {
+            continue;
+        }
+        match op.code {
+            Code::Call | Code::CallLocal | Code::CallRegister if register <= 5 => return None,
+            Code::Mov64 if op.dst == register && op.src != ZERO && op.src != R10 => {
+                register = op.src
+            }
+            code if code.writes_dst() && op.dst == register => return Some(i),
+            Code::Atomic32 | Code::Atomic64 if register == 0 || op.src == register => return None,
+            _ => {}
+        }
+    }
+    None
+}
+
+fn is_second_slot(program: &Program, at: usize) -> bool {
+    program.insns()[at].opcode == 0
+}
+
+fn is_store(code: Code) -> bool {
+    use Code::{Atomic32, Atomic64, Store8, Store16, Store32, Store64};
+    let plain = matches!(code, Store8 | Store16 | Store32 | Store64 | Atomic32 | Atomic64);
+    plain || (Code::StoreRelease8..=Code::StoreRelease64).contains(&code)
+}
+
+/// Bytes of stack that a function uses, as clang writes them: loads and stores by r10, and copies of
+/// it to which a constant is added at once. Anything else means all of it.
+fn stack_depth(ops: &[Op]) -> usize {
+    let mut depth = 0;
+    let below = |offset: i64| if offset < 0 { offset.unsigned_abs() as usize } else { 0 };
+    for (i, op) in ops.iter().enumerate() {
+        let is_load = matches!(op.code, Code::Load8 | Code::Load16 | Code::Load32 | Code::Load64)
+            || (Code::LoadSx8..=Code::LoadSx32).contains(&op.code)
+            || (Code::LoadAcquire8..=Code::LoadAcquire64).contains(&op.code);
+        if (is_store(op.code) && op.dst == R10) || (is_load && op.src == R10) {
+            depth = depth.max(below(op.offset.into()));
+        }
+        let copied = op.code == Code::Mov64 && op.src == R10;
+        let added = ops.get(i + 1).filter(|next| {
+            copied && next.code == Code::Add64 && next.src == ZERO && next.dst == op.dst
+        });
+        match added {
+            Some(add) => depth = depth.max(below(add.imm as i64)),
+            None if op.src == R10 && !is_load => return FRAME,
+            None => {}
+        }
+    }
+    depth.min(FRAME).next_multiple_of(8)
+}
+
+/// Has the program r2 as an argument?
+pub(super) fn has_length(program: &Program) -> bool {
+    program.hook().program_type == ProgramType::Bare
+}
