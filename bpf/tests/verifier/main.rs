@@ -1,0 +1,4 @@
+//! The verifier against what it must accept and refuse, and against this kernel's.
+
+mod case;
+mod recorded;
