@@ -40,6 +40,9 @@ pub(super) struct Symbol<'a> {
     pub(super) size: u64,
     pub(super) is_function: bool,
     pub(super) is_global: bool,
+    pub(super) is_weak: bool,
+    /// Defined elsewhere.
+    pub(super) is_undefined: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -74,6 +77,8 @@ impl<'a> Elf<'a> {
                 size: symbol.size(),
                 is_function,
                 is_global: symbol.is_global(),
+                is_weak: symbol.is_weak(),
+                is_undefined: symbol.is_undefined(),
             });
         }
         let mut sections = Vec::new();
@@ -114,18 +119,6 @@ impl<'a> Elf<'a> {
         self.sections.iter().find(|section| section.name == name)
     }
 
-    /// Does `.BTF.ext` hold CO-RE relocations? Their length is the last word of its header of 32
-    /// bytes (struct btf_ext_header), the size of a record included.
-    pub(super) fn has_core_relocations(&self) -> bool {
-        let header = self.section(".BTF.ext").and_then(|section| section.data.first_chunk::<32>());
-        header.is_some_and(|header| {
-            let word = |at: usize| {
-                u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
-            };
-            word(4) >= 32 && word(28) > 4
-        })
-    }
-
     /// The `license` section up to its NUL.
     pub(super) fn license(&self) -> String {
         let data = self.section("license").map_or(&[][..], |section| section.data);
@@ -136,7 +129,15 @@ impl<'a> Elf<'a> {
 
 impl Symbol<'_> {
     fn none() -> Self {
-        let (name, section) = ("", None);
-        Symbol { name, section, address: 0, size: 0, is_function: false, is_global: false }
+        Symbol {
+            name: "",
+            section: None,
+            address: 0,
+            size: 0,
+            is_function: false,
+            is_global: false,
+            is_weak: false,
+            is_undefined: false,
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use weir_bpf::insn::Insn;
 use weir_bpf::{
-    Engine, Host, LoadError, LoadOptions, Machine, Object, Program, ProgramResult, ProgramSpec,
+    Host, LoadError, LoadOptions, Machine, Object, Program, ProgramResult, ProgramSpec,
     SkLookupContext, SkLookupOutcome, SocketFacts, SocketId, run_sk_lookup,
 };
 
@@ -71,17 +71,12 @@ pub fn raw(insns: Vec<Insn>) -> Result<Arc<Program>, LoadError> {
         name: "raw".to_owned(),
         section: "sk_lookup".to_owned(),
         insns,
-        references: Vec::new(),
+        ..ProgramSpec::default()
     };
-    let object = Object { license: "GPL".to_owned(), programs: vec![spec], maps: Vec::new() };
+    let object = Object { license: "GPL".to_owned(), programs: vec![spec], ..Object::default() };
     Ok(Arc::clone(&object.load(&LoadOptions::default())?.programs[0]))
 }
 
 pub fn insn(opcode: u8, dst: u8, src: u8, offset: i16, imm: i32) -> Insn {
     Insn { opcode, dst, src, offset, imm }
-}
-
-/// Both engines.
-pub fn engines() -> [Engine; 2] {
-    [Engine::Interpreter, Engine::Jit]
 }

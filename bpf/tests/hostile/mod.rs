@@ -51,9 +51,9 @@ pub fn interp(bytes: &[u8]) {
         name: "hostile".to_owned(),
         section: "sk_lookup".to_owned(),
         insns: slots.map(|slot| Insn::from_bytes(*slot)).collect(),
-        references: Vec::new(),
+        ..ProgramSpec::default()
     };
-    run(&Object { license: "GPL".to_owned(), programs: vec![program], maps: Vec::new() });
+    run(&Object { license: "GPL".to_owned(), programs: vec![program], ..Object::default() });
 }
 
 fn run(object: &Object) {
