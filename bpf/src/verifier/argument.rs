@@ -125,6 +125,9 @@ impl Walk<'_> {
                 let Some(map) = meta.map else {
                     refuse!(EACCES, "invalid map_ptr to access map->value");
                 };
+                if register.is_null() {
+                    return Ok(());
+                }
                 let size = self.maps[map as usize].value_size;
                 let raw = argument.uninitialized.then_some(&mut meta.raw);
                 self.check_memory(number, size, argument.writes, false, raw)?;
@@ -262,7 +265,7 @@ impl Walk<'_> {
                 }
                 self.check_region(number, register.offset, size, register.target, zero)
             }
-            Kind::Stack => self.check_stack_memory(number, size, zero, raw),
+            Kind::Stack => self.check_stack_memory(number, size, write, zero, raw),
             _ if zero && size == 0 && register.is_null() => Ok(()),
             _ => {
                 let name = register.type_name();
@@ -275,6 +278,7 @@ impl Walk<'_> {
         &mut self,
         number: u8,
         size: u32,
+        write: bool,
         zero: bool,
         raw: Option<&mut Option<(u8, u32)>>,
     ) -> Step {
@@ -282,9 +286,10 @@ impl Walk<'_> {
             refuse!(EACCES, "invalid zero-sized read");
         }
         let register = *self.reg(number);
-        self.check_stack_bounds(number, register.offset, size, " indirect access to")?;
+        let how = if write { " write to" } else { " read from" };
+        self.check_stack_bounds(number, register.offset, size, how)?;
         let Some(raw) = raw.filter(|_| register.has_fixed_offset()) else {
-            return self.check_stack_initialized(number, register.offset, size, " indirect", true);
+            return self.check_stack_initialized(number, register.offset, size, true);
         };
         let low = register.offset + register.bounds.smin as i32;
         let frame = &self.state.frames[usize::from(register.frame)];

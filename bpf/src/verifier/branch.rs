@@ -42,7 +42,8 @@ impl Walk<'_> {
             refuse!(EINVAL, "invalid may_goto off {} imm {}", insn.offset, insn.imm);
         }
         let at = self.insn;
-        let before = self.previous_entry(at);
+        // The newest checkpoint is the one that was just made for this very instruction.
+        let before = self.previous_entry(at, self.state.depth.saturating_sub(1));
         self.branch_to(at + 1)?.may_goto_depth += 1;
         if let Some(before) = before {
             self.widen_pending(before);

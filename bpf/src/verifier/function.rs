@@ -76,7 +76,7 @@ impl Walk<'_> {
     fn new_frame(&self, callee: usize) -> Step<Frame> {
         let depth = self.state.frames.len();
         if depth >= MAX_FRAMES {
-            refuse!(E2BIG, "the call stack of {depth} frames is too deep");
+            refuse!(E2BIG, "the call stack of {} frames is too deep", depth + 1);
         }
         Ok(Frame::new(self.insn, depth, callee as u32))
     }
@@ -260,7 +260,7 @@ impl Walk<'_> {
             self.mark_precise(0)?;
             self.check_range(&self.reg(0).bounds, (low, high), "At callback return")?;
             self.state.frames.pop();
-            if let Some(before) = self.previous_entry(call) {
+            if let Some(before) = self.previous_entry(call, self.state.depth) {
                 self.widen(before);
             }
             return Ok(Next::Insn(call));
@@ -317,9 +317,6 @@ impl Walk<'_> {
             let to = i64::from(at) + 1 + i64::from(insn.imm);
             let Some(callee) = self.graph.subprogram_at(to) else { continue };
             if function && self.graph.subprograms[callee].is_async {
-                continue;
-            }
-            if !self.findings[at as usize].reached {
                 continue;
             }
             deepest = deepest.max(self.depth_below(callee, depth, depth, path)?);

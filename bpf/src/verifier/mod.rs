@@ -38,7 +38,7 @@ mod walk;
 
 use std::time::Instant;
 
-use crate::insn::{Insn, R10};
+use crate::insn::Insn;
 use cfg::Graph;
 use log::Log;
 pub use program::{
@@ -149,10 +149,19 @@ fn check_functions(program: &Unverified<'_>, graph: &Graph) -> Step {
     if !starts.eq(graph.subprograms.iter().map(|found| found.start)) {
         refuse!(EINVAL, "func_info BTF section doesn't match subprog layout in BPF program");
     }
+    for (function, found) in program.functions.iter().zip(&graph.subprograms).skip(1) {
+        // Both may end the function with a number.
+        if function.returns_void && found.has_legacy_load {
+            refuse!(EINVAL, "LD_ABS is only allowed in functions that return 'int'.");
+        }
+        if function.returns_void && found.has_tail_call {
+            refuse!(EINVAL, "tail_call is only allowed in functions that return 'int'.");
+        }
+    }
     Ok(())
 }
 
-/// Is the opcode one that there is (`bpf_opcode_in_insntable`), are registers in range?
+/// Is the opcode one that there is (`bpf_opcode_in_insntable`)?
 fn check_encoding(insn: Insn) -> Step {
     let opcode = insn.opcode;
     let (class, size, mode, op) = (opcode & 7, opcode >> 3 & 3, opcode >> 5, opcode >> 4);
@@ -181,12 +190,6 @@ fn check_encoding(insn: Insn) -> Step {
     };
     if !known {
         refuse!(EINVAL, "unknown opcode {opcode:02x}");
-    }
-    let pseudo = opcode == 0x18 || opcode == crate::insn::CALL;
-    for number in [insn.dst, if pseudo { 0 } else { insn.src }] {
-        if number > R10 {
-            refuse!(EINVAL, "R{number} is invalid");
-        }
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use crate::insn::{CALL, Insn};
 
 /// `bpf_tail_call`.
 pub(crate) const TAIL_CALL: i32 = 12;
+const TAIL: u32 = TAIL_CALL as u32;
 
 /// What a helper demands of an argument (`enum bpf_arg_type`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -151,7 +152,8 @@ pub(crate) fn traits(insn: Insn) -> HelperTraits {
 
 /// `bpf_helper_changes_pkt_data`.
 pub(crate) fn changes_packet(id: u32) -> bool {
-    matches!(id, 9 | 10 | 11 | 13 | 18 | 19 | 31 | 38 | 39 | 43 | 44 | 50 | 54 | 62 | 65 | 73..=76)
+    // Another program may move the packet, and a tail call that fails comes back.
+    matches!(id, TAIL | 9 | 10 | 11 | 13 | 18 | 19 | 31 | 38 | 39 | 43 | 44 | 50 | 54 | 62 | 65 | 73..=76)
         || matches!(id, 90 | 91 | 122 | 142 | 143)
 }
 
@@ -223,6 +225,7 @@ static PROTOTYPES: &[Prototype] = &[
     int(13, &[CONTEXT, ANY, ANY]),
     int(14, &[]),
     int(15, &[]),
+    int(17, &[CONTEXT]),
     int(18, &[CONTEXT, ANY, ANY]),
     int(19, &[CONTEXT]),
     int(23, &[ANY, ANY]),
@@ -233,6 +236,7 @@ static PROTOTYPES: &[Prototype] = &[
     gpl(int(35, &[])),
     int(38, &[CONTEXT, ANY, ANY]),
     int(39, &[CONTEXT, ANY]),
+    int(40, &[CONTEXT, ANY]),
     int(42, &[]),
     int(43, &[CONTEXT, ANY, ANY]),
     int(44, &[CONTEXT, ANY]),
@@ -261,6 +265,8 @@ static PROTOTYPES: &[Prototype] = &[
     int(105, &[MEMORY, SIZE, ANY, LONG_OUT]),
     int(106, &[MEMORY, SIZE, ANY, LONG_OUT]),
     packet(int(110, &[SOCKET, MEMORY, SIZE, MEMORY, SIZE])),
+    proto(107, &[MAP, SOCKET, VALUE.or_null(), ANY], ReturnType::MapValueOrNull),
+    int(108, &[MAP, SOCKET]),
     gpl(int(112, &[MEMORY_OUT, SIZE0, ANY])),
     gpl(int(113, &[MEMORY_OUT, SIZE0, ANY])),
     gpl(int(114, &[MEMORY_OUT, SIZE0, ANY])),

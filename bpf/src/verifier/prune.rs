@@ -258,13 +258,14 @@ impl Walk<'_> {
     }
 
     /// An open checkpoint of an instruction with the present calls, further up.
-    pub(super) fn previous_entry(&self, insn: u32) -> Option<u32> {
+    /// Its depth must be below `depth`.
+    pub(super) fn previous_entry(&self, insn: u32, depth: u32) -> Option<u32> {
         let mut next = self.heads[insn as usize];
         while next != 0 {
             let node = &self.nodes[next as usize - 1];
             let same = node.state.frames.len() <= self.state.frames.len()
                 && node.state.frames.iter().zip(&self.state.frames).all(|(a, b)| a.call == b.call);
-            if node.branches > 0 && same && node.state.depth < self.state.depth {
+            if node.branches > 0 && same && node.state.depth < depth {
                 return Some(next - 1);
             }
             next = node.next;
@@ -311,8 +312,8 @@ impl Walk<'_> {
             return false;
         }
         for (depth, (a, b)) in old.frames.iter().zip(&new.frames).enumerate() {
-            if a.call != b.call || (how != Exactness::Enough && a.callback_depth > b.callback_depth)
-            {
+            // A callback that was walked more often may have seen more.
+            if a.call != b.call || a.callback_depth > b.callback_depth {
                 return false;
             }
             let at = old.insn_of_frame(depth, self.insn);

@@ -141,6 +141,11 @@ impl Register {
         if self.is(OR_NULL) || self.is(UNTRUSTED) {
             return false;
         }
+        // An offset without bounds might wrap to zero.
+        const BOUND: i64 = 1 << 29;
+        if self.bounds.smin <= -BOUND || self.bounds.smax >= BOUND {
+            return false;
+        }
         matches!(
             self.kind,
             Kind::MapPointer
@@ -149,6 +154,7 @@ impl Register {
                 | Kind::Socket
                 | Kind::SocketCommon
                 | Kind::TcpSocket
+                | Kind::XdpSocket
                 | Kind::Memory
         ) || (self.kind == Kind::Btf && self.is(TRUSTED))
     }

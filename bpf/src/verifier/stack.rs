@@ -112,7 +112,7 @@ impl Walk<'_> {
     }
 
     fn read_variable(&mut self, pointer: &Register, offset: i32, attempt: Attempt) -> Step {
-        self.check_stack_initialized(attempt.register, offset, attempt.size, "", false)?;
+        self.check_stack_initialized(attempt.register, offset, attempt.size, false)?;
         let Some(value) = attempt.value else { return Ok(()) };
         let low = pointer.bounds.smin as i32 + offset;
         let high = pointer.bounds.smax as i32 + offset + attempt.size as i32;
@@ -131,7 +131,6 @@ impl Walk<'_> {
         number: u8,
         offset: i32,
         size: u32,
-        extra: &str,
         clobbers: bool,
     ) -> Step {
         let pointer = *self.reg(number);
@@ -160,13 +159,13 @@ impl Walk<'_> {
                     if pointer.has_fixed_offset() {
                         refuse!(
                             EACCES,
-                            "invalid{extra} read from stack R{number} off {low}+{part} size {size}"
+                            "invalid read from stack R{number} off {low}+{part} size {size}"
                         );
                     }
                     let bits = pointer.bounds.bits;
                     refuse!(
                         EACCES,
-                        "invalid{extra} read from stack R{number} var_off {bits}+{part} size {size}"
+                        "invalid read from stack R{number} var_off {bits}+{part} size {size}"
                     );
                 }
             }

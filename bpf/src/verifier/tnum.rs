@@ -166,6 +166,9 @@ impl Tnum {
 impl std::fmt::Display for Tnum {
     /// As the kernel's log shows it.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.is_constant() {
+            return write!(f, "{}", self.value as i64);
+        }
         write!(f, "({:#x}; {:#x})", self.value, self.mask)
     }
 }
