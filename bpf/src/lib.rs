@@ -45,6 +45,9 @@ pub use hook::sk_lookup::{
 };
 pub use inputs::Inputs;
 pub use machine::Machine;
-pub use map::{Map, MapSpec, MapType, flags};
+pub use crossbeam_epoch as epoch;
+pub use map::{
+    ArrayLayout, Batch, FORCE_WAKEUP, Lookup, Map, MapSpec, MapType, NO_WAKEUP, Record, Ring, flags,
+};
 pub use object::{Object, ObjectError, ProgramSpec};
 pub use program::{LoadError, LoadOptions, Loaded, Program};

@@ -204,7 +204,8 @@ fn arrays_refuse_as_the_kernels() {
     assert_eq!(map.next_key(Some(&key(0))), Ok(key(1).to_vec()));
     assert_eq!(map.next_key(Some(&key(1))), Err(Errno::ENOENT));
     assert_eq!(map.next_key(Some(&key(7))), Ok(key(0).to_vec()));
-    map.freeze();
+    assert_eq!(map.freeze(), Ok(()));
+    assert_eq!(map.freeze(), Err(Errno::EPERM));
     assert_eq!(map.update(&key(0), &[1; 8], 0), Err(Errno::EPERM));
     let written = create(MapType::Hash, 4, 8, 2, flags::WRONLY).unwrap();
     assert_eq!(written.update(&key(0), &[1; 8], 0), Ok(()));

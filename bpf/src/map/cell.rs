@@ -1,9 +1,10 @@
 //! Memory that programs on several workers and the control plane read and write at once.
 //!
-//! The only `unsafe` of the crate. Everything is an atomic access of relaxed order; what must be
+//! Everything is an atomic access of relaxed order; what must be
 //! seen together is published by the maps with release stores and fences.
 
-use std::alloc::{Layout, alloc_zeroed};
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use crate::atomic::AtomicOp;
@@ -11,50 +12,74 @@ use crate::errno::Errno;
 
 /// Bytes a cell.
 const WORD: usize = 8;
+/// Cells a cache line.
+pub(crate) const LINE: usize = 8;
 
-/// A zeroed allocation that never moves. The system commits its pages as they are touched.
+/// A zeroed allocation that never moves and begins with a cache line. The system commits its pages
+/// as they are touched.
 pub(crate) struct Cells {
-    words: Box<[AtomicU64]>,
+    first: NonNull<AtomicU64>,
+    count: usize,
+    allocation: NonNull<u8>,
+    layout: Layout,
 }
+
+// SAFETY: the memory belongs to `Cells` alone, and all that is reached through it is atomics.
+unsafe impl Send for Cells {}
+// SAFETY: as above.
+unsafe impl Sync for Cells {}
 
 impl Cells {
     pub(crate) fn zeroed(words: usize) -> Result<Cells, Errno> {
-        let words = words.max(1);
-        let layout = Layout::array::<AtomicU64>(words).map_err(|_| Errno::ENOMEM)?;
+        let count = words.max(1);
+        // Room to begin with a line: to ask for the alignment would have all of it zeroed by hand.
+        let room = count.checked_add(LINE - 1).ok_or(Errno::ENOMEM)?;
+        let layout = Layout::array::<AtomicU64>(room).map_err(|_| Errno::ENOMEM)?;
         // SAFETY: the layout's size is not zero, since there is at least one word.
         let memory = unsafe { alloc_zeroed(layout) };
-        if memory.is_null() {
-            return Err(Errno::ENOMEM);
-        }
-        let slice = std::ptr::slice_from_raw_parts_mut(memory.cast::<AtomicU64>(), words);
-        // SAFETY: `memory` is from the global allocator with the layout of this very slice, is
-        // owned by nobody else, and zero bytes are valid atomics.
-        let words = unsafe { Box::from_raw(slice) };
-        Ok(Cells { words })
+        let allocation = NonNull::new(memory).ok_or(Errno::ENOMEM)?;
+        let skip = allocation.as_ptr().align_offset(LINE * WORD);
+        assert!(skip < LINE * WORD, "memory can be aligned");
+        // SAFETY: less than a line is skipped, for which there is room.
+        let first = unsafe { allocation.add(skip) }.cast::<AtomicU64>();
+        Ok(Cells { first, count, allocation, layout })
     }
 
     /// Where it begins: what compiled programs reach the values by.
     pub(crate) fn base(&self) -> *mut u8 {
-        self.words.as_ptr().cast::<u8>().cast_mut()
+        self.first.as_ptr().cast()
+    }
+
+    #[inline(always)]
+    fn all(&self) -> &[AtomicU64] {
+        // SAFETY: `count` words from `first` are inside of the allocation, live as long as `self`,
+        // and zero bytes are valid atomics.
+        unsafe { std::slice::from_raw_parts(self.first.as_ptr(), self.count) }
+    }
+
+    /// The cache line with this index.
+    #[inline(always)]
+    pub(crate) fn line(&self, index: usize) -> &[AtomicU64; LINE] {
+        &self.all().as_chunks::<LINE>().0[index]
     }
 
     /// The cell with this index.
     #[inline]
     pub(crate) fn word(&self, index: usize) -> &AtomicU64 {
-        &self.words[index]
+        &self.all()[index]
     }
 
     /// Some cells in a row.
     #[inline]
     pub(crate) fn words(&self, first: usize, count: usize) -> &[AtomicU64] {
-        &self.words[first..first + count]
+        &self.all()[first..first + count]
     }
 
     /// The 32-bit half with this index.
     #[inline]
     pub(crate) fn half(&self, index: usize) -> &AtomicU32 {
         self.sub_word(index * 4, 4);
-        let first = self.words.as_ptr().cast::<u32>().cast_mut();
+        let first = self.first.as_ptr().cast::<u32>();
         // SAFETY: the four bytes are aligned, inside of the allocation (asserted above), live as
         // long as `self`, and reached through atomics only. Accesses of other sizes to the same
         // bytes are single instructions on every machine that this is built for.
@@ -66,7 +91,7 @@ impl Cells {
     pub(crate) fn load(&self, at: usize, size: usize) -> u64 {
         let within = at % WORD;
         if at.is_multiple_of(size) {
-            let word = self.words[at / WORD].load(Relaxed) >> (within * 8);
+            let word = self.all()[at / WORD].load(Relaxed) >> (within * 8);
             return word & (u64::MAX >> (64 - size * 8));
         }
         (0..size)
@@ -78,7 +103,7 @@ impl Cells {
     pub(crate) fn store(&self, at: usize, size: usize, value: u64) {
         if at.is_multiple_of(size) {
             match size {
-                8 => self.words[at / WORD].store(value, Relaxed),
+                8 => self.all()[at / WORD].store(value, Relaxed),
                 4 => self.half(at / 4).store(value as u32, Relaxed),
                 2 => self.quarter(at / 2).store(value as u16, Relaxed),
                 _ => self.byte(at).store(value as u8, Relaxed),
@@ -97,7 +122,7 @@ impl Cells {
         }
         Some(match size {
             4 => u64::from(op.on_u32(self.half(at / 4), operand as u32)),
-            _ => op.on_u64(&self.words[at / WORD], operand),
+            _ => op.on_u64(&self.all()[at / WORD], operand),
         })
     }
 
@@ -135,7 +160,7 @@ impl Cells {
     #[inline]
     fn quarter(&self, index: usize) -> &AtomicU16 {
         self.sub_word(index * 2, 2);
-        let first = self.words.as_ptr().cast::<u16>().cast_mut();
+        let first = self.first.as_ptr().cast::<u16>();
         // SAFETY: as in `half`, with two bytes.
         unsafe { AtomicU16::from_ptr(first.wrapping_add(index)) }
     }
@@ -143,14 +168,21 @@ impl Cells {
     #[inline]
     fn byte(&self, at: usize) -> &AtomicU8 {
         self.sub_word(at, 1);
-        let first = self.words.as_ptr().cast::<u8>().cast_mut();
+        let first = self.first.as_ptr().cast::<u8>();
         // SAFETY: as in `half`, with one byte.
         unsafe { AtomicU8::from_ptr(first.wrapping_add(at)) }
     }
 
     #[inline]
     fn sub_word(&self, at: usize, size: usize) {
-        assert!(at / WORD < self.words.len() && at % WORD + size <= WORD, "cell out of range");
+        assert!(at / WORD < self.count && at % WORD + size <= WORD, "cell out of range");
+    }
+}
+
+impl Drop for Cells {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `zeroed` with this layout, and owned.
+        unsafe { dealloc(self.allocation.as_ptr(), self.layout) };
     }
 }
 

@@ -1,66 +1,95 @@
 //! Hash tables that are read without a lock (`kernel/bpf/hashtab.c`).
 //!
-//! Elements are chained by index. A bucket's head packs a sequence number with the first element's
-//! index; whoever changes the chain changes the sequence, and whoever read it meanwhile reads
-//! again. A replaced value lands in another element, so that a reader sees the old or the new one.
+//! An element is its key and its value, side by side: a miss costs the cache line of its bucket, a
+//! hit one more. A replaced value lands in another element, so that a reader sees the old or the
+//! new one.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::sync::atomic::{Ordering::Acquire, Ordering::Relaxed, Ordering::Release, fence};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::cell::Cells;
+use super::bucket::{Buckets, Overflow};
 use super::flags;
-use super::values::{Source, Values};
+use super::key::{Key, with_key};
+use super::pool::Pool;
+use super::values::Values;
 use crate::errno::Errno;
 
 /// Elements beyond `max_entries`, so that a full map can replace, and a replaced element rests
 /// before it is used again.
 const SPARE: u64 = 64;
-/// How often a reader begins again when writers are at work in its bucket.
-const RETRIES: usize = 64;
+/// Of an element's state in a map with eviction: there is an entry; it was used of late.
+const LIVE: u64 = 1;
+const USED: u64 = 2;
 
 pub(crate) struct Hash {
     key_size: usize,
-    key_words: usize,
+    /// Words of an element before its key: its state, in a map with eviction.
+    state_words: usize,
     max_entries: u64,
     seed: [u64; 2],
-    mask: u64,
-    heads: Cells,
-    links: Cells,
-    keys: Cells,
+    buckets: Buckets,
+    values: Values,
+    entries: AtomicUsize,
     writer: Mutex<Writer>,
 }
 
-/// What only writers see. Element 0 stands for none.
-pub(super) struct Writer {
+/// What a table is to be.
+pub(crate) struct Shape {
+    pub(crate) key_size: usize,
+    /// Bytes beside the key; none where the values are elsewhere.
+    pub(crate) value_size: usize,
+    pub(crate) max_entries: u32,
+    /// Keyed by a seed that nobody outside knows.
+    pub(crate) seeded: bool,
+    /// Full, it takes out what was not used of late.
+    pub(crate) evicts: bool,
+    /// Where a value has its spin lock.
+    pub(crate) lock_at: Option<u32>,
+}
+
+/// What happens to the entry of a key that is there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Renewal {
+    /// It gets another element.
+    Replace,
+    /// Its element is changed.
+    InPlace,
+}
+
+/// What only writers see.
+pub(crate) struct Writer {
     entries: u64,
-    untouched: u64,
-    free_first: u32,
-    free_last: u32,
+    pool: Pool,
+    overflow: Overflow,
+    /// The element that is looked at next when one is to be taken out.
+    hand: u32,
 }
 
 impl Hash {
-    pub(crate) fn new(key_size: usize, max_entries: u32, seeded: bool) -> Result<Hash, Errno> {
-        let elements = Hash::elements(max_entries);
-        let count = usize::try_from(elements).map_err(|_| Errno::ENOMEM)?;
-        if elements > u64::from(u32::MAX) {
-            return Err(Errno::ENOMEM);
-        }
-        let buckets = u64::from(max_entries).next_power_of_two();
-        let key_words = key_size.div_ceil(8);
+    pub(crate) fn new(shape: &Shape) -> Result<Hash, Errno> {
+        let elements = Hash::elements(shape.max_entries);
+        let max_entries = u64::from(shape.max_entries);
+        let state_words = usize::from(shape.evicts);
+        let header = state_words + shape.key_size.div_ceil(8);
+        let (buckets, overflow) = Buckets::new(max_entries)?;
+        let values = Values::with_header(header, shape.value_size, elements)?;
         let random = RandomState::new();
-        let seed = if seeded { [random.hash_one(0), random.hash_one(1)] } else { [0, 0] };
+        let seed = match shape.seeded {
+            true => [random.hash_one(0), random.hash_one(1)],
+            false => [0x9e37_79b9_7f4a_7c15, 0xbf58_476d_1ce4_e5b9],
+        };
+        let writer = Writer { entries: 0, pool: Pool::new(elements)?, overflow, hand: 0 };
         Ok(Hash {
-            key_size,
-            key_words,
-            max_entries: u64::from(max_entries),
-            seed,
-            mask: buckets - 1,
-            heads: Cells::zeroed(buckets as usize)?,
-            links: Cells::zeroed(count.div_ceil(2))?,
-            keys: Cells::zeroed(count.checked_mul(key_words).ok_or(Errno::ENOMEM)?)?,
-            writer: Mutex::new(Writer { entries: 0, untouched: 1, free_first: 0, free_last: 0 }),
+            key_size: shape.key_size,
+            state_words,
+            max_entries,
+            seed: [seed[0], seed[1] | 1],
+            buckets,
+            values: values.with_lock(shape.lock_at),
+            entries: AtomicUsize::new(0),
+            writer: Mutex::new(writer),
         })
     }
 
@@ -70,201 +99,219 @@ impl Hash {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.lock().entries as usize
+        self.entries.load(Relaxed)
     }
 
-    /// The element of a key. No lock; a bounded number of new beginnings.
+    pub(crate) fn values(&self) -> &Values {
+        &self.values
+    }
+
+    /// The element of a key. No lock.
+    ///
+    /// # Panics
+    /// When the key has another size than the map's keys.
     #[inline]
     pub(crate) fn find(&self, key: &[u8]) -> Option<u32> {
         assert_eq!(key.len(), self.key_size, "key size");
-        let bucket = self.bucket(key);
-        let mut found = None;
-        for _ in 0..RETRIES {
-            let head = self.heads.word(bucket).load(Acquire);
-            found = self.walk(head as u32, key);
-            fence(Acquire);
-            if self.heads.word(bucket).load(Relaxed) == head {
-                break;
-            }
-        }
-        found
+        with_key!(key, |key| self.find_key(key))
     }
 
-    /// Puts a value at a key.
+    /// The element of a key that a program asks for: it is in use.
+    #[inline]
+    pub(crate) fn use_bytes(&self, key: &[u8]) -> Option<u32> {
+        assert_eq!(key.len(), self.key_size, "key size");
+        with_key!(key, |key| self.use_key(key))
+    }
+
+    /// The element of a key whose size is known.
+    #[inline(always)]
+    pub(super) fn find_key<K: Key>(&self, key: K) -> Option<u32> {
+        self.buckets.find(key.hash(self.seed), |element| key.is_in(self.key_words(element)))
+    }
+
+    /// The element of a key that a program asks for: it is in use.
+    #[inline(always)]
+    pub(super) fn use_key<K: Key>(&self, key: K) -> Option<u32> {
+        let element = self.find_key(key)?;
+        if self.state_words != 0 {
+            let state = self.values.cells().word(self.values.header(element));
+            // Not written again and again: the line stays with all that read it.
+            if state.load(Relaxed) & USED == 0 {
+                state.fetch_or(USED, Relaxed);
+            }
+        }
+        Some(element)
+    }
+
+    /// Puts an entry at a key; `fill` writes the element, which is told to be new or not.
     pub(crate) fn insert(
         &self,
         key: &[u8],
-        value: Source<'_>,
         flag: u64,
-        values: &Values,
+        renewal: Renewal,
+        fill: impl FnOnce(u32, bool),
     ) -> Result<(), Errno> {
-        if flag > flags::EXIST {
-            return Err(Errno::EINVAL);
-        }
+        assert_eq!(key.len(), self.key_size, "key size");
+        with_key!(key, |key| self.insert_key(key, flag, renewal, fill))
+    }
+
+    fn insert_key<K: Key>(
+        &self,
+        key: K,
+        flag: u64,
+        renewal: Renewal,
+        fill: impl FnOnce(u32, bool),
+    ) -> Result<(), Errno> {
+        let hash = key.hash(self.seed);
         let mut writer = self.lock();
-        let bucket = self.bucket(key);
-        let old = self.walk(self.heads.word(bucket).load(Relaxed) as u32, key);
+        let old = self.buckets.place(hash, |element| key.is_in(self.key_words(element)));
         match old {
             Some(_) if flag == flags::NOEXIST => return Err(Errno::EEXIST),
             None if flag == flags::EXIST => return Err(Errno::ENOENT),
-            None if writer.entries == self.max_entries => return Err(Errno::E2BIG),
+            None if writer.entries == self.max_entries => self.evict(&mut writer)?,
             _ => {}
         }
-        let element = self.take(&mut writer);
-        self.write_key(element, key);
-        values.write(u64::from(element), value);
-        let head = self.heads.word(bucket).load(Relaxed);
-        self.link(element).store(head as u32, Relaxed);
-        self.heads.word(bucket).store(advance(head, element), Release);
+        if let Some(old) = old.filter(|_| renewal == Renewal::InPlace) {
+            fill(old.element, false);
+            return Ok(());
+        }
+        let element = writer.pool.take();
+        key.store(self.key_words(element));
+        self.set_state(element, LIVE);
+        fill(element, true);
         match old {
-            Some(old) => self.unlink(bucket, old, &mut writer),
-            None => writer.entries += 1,
+            Some(old) => {
+                self.buckets.replace(hash, old, element);
+                self.set_state(old.element, 0);
+                writer.pool.give(old.element);
+            }
+            None => {
+                self.buckets.add(hash, element, &mut writer.overflow);
+                self.count(&mut writer, 1);
+            }
         }
         Ok(())
     }
 
-    /// Takes a key out.
-    pub(crate) fn remove(&self, key: &[u8]) -> Result<(), Errno> {
-        let mut writer = self.lock();
-        let bucket = self.bucket(key);
-        let first = self.heads.word(bucket).load(Relaxed) as u32;
-        let element = self.walk(first, key).ok_or(Errno::ENOENT)?;
-        self.unlink(bucket, element, &mut writer);
-        writer.entries -= 1;
+    /// Takes a key out; `last` sees the element before others may have it.
+    pub(crate) fn remove(&self, key: &[u8], last: impl FnOnce(u32)) -> Result<(), Errno> {
+        assert_eq!(key.len(), self.key_size, "key size");
+        self.remove_with(&mut self.lock(), key, last)
+    }
+
+    /// The same, by whoever keeps the other writers out.
+    pub(crate) fn remove_with(
+        &self,
+        writer: &mut Writer,
+        key: &[u8],
+        last: impl FnOnce(u32),
+    ) -> Result<(), Errno> {
+        let element = self.unlink(writer, key).ok_or(Errno::ENOENT)?;
+        last(element);
+        writer.pool.give(element);
         Ok(())
     }
 
     /// The key after this one, by bucket; the first where this one is not in the table.
     pub(crate) fn next_key(&self, key: Option<&[u8]>) -> Option<Vec<u8>> {
         let _writer = self.lock();
-        let mut bucket = 0;
+        let mut from = 0;
         if let Some(key) = key {
-            let at = self.bucket(key);
-            if let Some(element) = self.walk(self.heads.word(at).load(Relaxed) as u32, key) {
-                let next = self.link(element).load(Relaxed);
-                if next != 0 {
+            let bucket = self.bucket(key);
+            let mut rest =
+                self.buckets.all(bucket).skip_while(|element| !self.has_key(*element, key));
+            if rest.next().is_some() {
+                if let Some(next) = rest.next() {
                     return Some(self.key(next));
                 }
-                bucket = at + 1;
+                from = bucket + 1;
             }
         }
-        let first = (bucket..=self.mask as usize)
-            .map(|bucket| self.heads.word(bucket).load(Relaxed) as u32)
-            .find(|element| *element != 0)?;
-        Some(self.key(first))
+        (from..self.buckets.count())
+            .find_map(|bucket| self.buckets.all(bucket).next())
+            .map(|e| self.key(e))
+    }
+
+    /// How many buckets there are to walk.
+    pub(crate) fn buckets(&self) -> usize {
+        self.buckets.count()
+    }
+
+    /// Keys and elements of a bucket, while writers are kept out.
+    pub(crate) fn bucket_entries(&self, _writer: &Writer, bucket: usize) -> Vec<(Vec<u8>, u32)> {
+        self.buckets.all(bucket).map(|element| (self.key(element), element)).collect()
+    }
+
+    /// Keeps writers out.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes out an entry that was not used since the hand came by last (second chance).
+    fn evict(&self, writer: &mut Writer) -> Result<(), Errno> {
+        if self.state_words == 0 {
+            return Err(Errno::E2BIG);
+        }
+        let elements = self.max_entries + SPARE + 1;
+        for _ in 0..elements * 2 {
+            writer.hand = ((u64::from(writer.hand) + 1) % elements) as u32;
+            let state = self.values.cells().word(self.values.header(writer.hand));
+            match state.load(Relaxed) {
+                LIVE => {
+                    let key = self.key(writer.hand);
+                    let element = self.unlink(writer, &key);
+                    assert_eq!(element, Some(writer.hand), "a live element has an entry");
+                    writer.pool.give(writer.hand);
+                    return Ok(());
+                }
+                _ => _ = state.fetch_and(!USED, Relaxed),
+            }
+        }
+        // Others used every entry meanwhile.
+        Err(Errno::ENOMEM)
+    }
+
+    fn unlink(&self, writer: &mut Writer, key: &[u8]) -> Option<u32> {
+        let (hash, place) = with_key!(key, |key| {
+            let hash = key.hash(self.seed);
+            (hash, self.buckets.place(hash, |element| key.is_in(self.key_words(element))))
+        });
+        let place = place?;
+        self.buckets.remove(hash, place, &mut writer.overflow);
+        self.set_state(place.element, 0);
+        self.count(writer, -1);
+        Some(place.element)
+    }
+
+    fn count(&self, writer: &mut Writer, change: i64) {
+        writer.entries = writer.entries.wrapping_add_signed(change);
+        self.entries.store(writer.entries as usize, Relaxed);
+    }
+
+    fn set_state(&self, element: u32, state: u64) {
+        if self.state_words != 0 {
+            self.values.cells().word(self.values.header(element)).store(state, Relaxed);
+        }
+    }
+
+    #[inline(always)]
+    fn key_words(&self, element: u32) -> &[AtomicU64] {
+        let words = self.values.stride() / 8 - self.state_words;
+        self.values.cells().words(self.values.header(element) + self.state_words, words)
+    }
+
+    fn has_key(&self, element: u32, key: &[u8]) -> bool {
+        with_key!(key, |key| key.is_in(self.key_words(element)))
+    }
+
+    fn bucket(&self, key: &[u8]) -> usize {
+        self.buckets.of(with_key!(key, |key| key.hash(self.seed)))
     }
 
     fn key(&self, element: u32) -> Vec<u8> {
         let mut key = vec![0; self.key_size];
-        self.keys.read(element as usize * self.key_words * 8, &mut key);
+        let words = self.values.header(element) + self.state_words;
+        self.values.cells().read(words * 8, &mut key);
         key
-    }
-
-    /// Walks a chain. Bounded: a chain that changes underfoot may lead anywhere, and in circles.
-    #[inline]
-    fn walk(&self, first: u32, key: &[u8]) -> Option<u32> {
-        let mut element = first;
-        let mut left = self.max_entries + SPARE;
-        while element != 0 && left > 0 {
-            if self.has_key(element, key) {
-                return Some(element);
-            }
-            element = self.link(element).load(Acquire);
-            left -= 1;
-        }
-        None
-    }
-
-    #[inline]
-    fn has_key(&self, element: u32, key: &[u8]) -> bool {
-        let first = element as usize * self.key_words;
-        (0..self.key_words).all(|i| self.keys.word(first + i).load(Relaxed) == key_word(key, i))
-    }
-
-    fn write_key(&self, element: u32, key: &[u8]) {
-        let first = element as usize * self.key_words;
-        for i in 0..self.key_words {
-            self.keys.word(first + i).store(key_word(key, i), Relaxed);
-        }
-    }
-
-    /// A free element: the longest free, else one never used. Readers of the chain that it was in
-    /// have its change of sequence before them (the fence) ere they can see its new key.
-    fn take(&self, writer: &mut Writer) -> u32 {
-        if writer.untouched < self.max_entries + SPARE {
-            writer.untouched += 1;
-            return (writer.untouched - 1) as u32;
-        }
-        let element = writer.free_first;
-        assert!(element != 0, "spare elements are never all in use");
-        writer.free_first = self.link(element).load(Relaxed);
-        if writer.free_first == 0 {
-            writer.free_last = 0;
-        }
-        fence(Release);
-        element
-    }
-
-    fn unlink(&self, bucket: usize, element: u32, writer: &mut Writer) {
-        let head = self.heads.word(bucket).load(Relaxed);
-        let next = self.link(element).load(Relaxed);
-        if head as u32 == element {
-            self.heads.word(bucket).store(advance(head, next), Release);
-        } else {
-            let mut previous = head as u32;
-            while self.link(previous).load(Relaxed) != element {
-                previous = self.link(previous).load(Relaxed);
-            }
-            self.link(previous).store(next, Release);
-            self.heads.word(bucket).store(advance(head, head as u32), Release);
-        }
-        fence(Release);
-        self.link(element).store(0, Relaxed);
-        match writer.free_last {
-            0 => writer.free_first = element,
-            last => self.link(last).store(element, Relaxed),
-        }
-        writer.free_last = element;
-    }
-
-    #[inline]
-    fn link(&self, element: u32) -> &std::sync::atomic::AtomicU32 {
-        self.links.half(element as usize)
-    }
-
-    /// Folded multiplication over the key's words, keyed by a seed that nobody outside knows.
-    #[inline]
-    fn bucket(&self, key: &[u8]) -> usize {
-        let mut hash = self.seed[0] ^ key.len() as u64;
-        for i in 0..self.key_words {
-            hash = fold(hash ^ key_word(key, i), self.seed[1] | 1);
-        }
-        (fold(hash, 0x9e37_79b9_7f4a_7c15) & self.mask) as usize
-    }
-
-    /// Keeps writers out.
-    pub(super) fn lock(&self) -> MutexGuard<'_, Writer> {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A head with the next sequence number and this first element.
-fn advance(head: u64, first: u32) -> u64 {
-    ((head >> 32).wrapping_add(1) << 32) | u64::from(first)
-}
-
-#[inline]
-fn fold(a: u64, b: u64) -> u64 {
-    let product = u128::from(a) * u128::from(b);
-    product as u64 ^ (product >> 64) as u64
-}
-
-/// Eight bytes of a key; the last ones are padded with zeros.
-#[inline]
-fn key_word(key: &[u8], index: usize) -> u64 {
-    let rest = &key[index * 8..];
-    match rest.first_chunk::<8>() {
-        Some(word) => u64::from_le_bytes(*word),
-        None => rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
     }
 }

@@ -1,7 +1,8 @@
 //! Longest prefix match: a path-compressed binary trie (`kernel/bpf/lpm_trie.c`).
 //!
 //! A change is published by one store to a link, so that readers, who take no lock, see the trie
-//! before or after it. Only the reuse of a node could mislead them: it changes `sequence`.
+//! before or after it. Only the reuse of a node could mislead them: it changes `sequence`. A table
+//! over the first bits of a key leads past the upper levels (`jump`).
 
 use std::sync::atomic::{
     AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, fence,
@@ -10,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::cell::Cells;
 use super::flags;
+use super::jump::{Jump, Start};
 use super::values::{Source, Values};
 use crate::errno::Errno;
 
@@ -33,6 +35,7 @@ pub(crate) struct Lpm {
     max_prefix: u32,
     max_entries: u64,
     root: AtomicU32,
+    jump: Jump,
     sequence: AtomicU64,
     nodes: Cells,
     writer: Mutex<Writer>,
@@ -53,6 +56,13 @@ struct Key<'a> {
     data: &'a [u8],
 }
 
+/// Slots of the table over the first bits that have this many bits in common.
+#[derive(Clone, Copy)]
+struct Region {
+    first: usize,
+    length: u32,
+}
+
 impl Lpm {
     /// `key_size` counts the four bytes of the prefix length.
     pub(crate) fn new(key_size: usize, max_entries: u32) -> Result<Lpm, Errno> {
@@ -68,6 +78,7 @@ impl Lpm {
             max_prefix: data_size as u32 * 8,
             max_entries: u64::from(max_entries),
             root: AtomicU32::new(0),
+            jump: Jump::new(max_entries, data_size as u32 * 8)?,
             sequence: AtomicU64::new(0),
             nodes: Cells::zeroed(count.checked_mul(node_words).ok_or(Errno::ENOMEM)?)?,
             writer: Mutex::new(Writer { entries: 0, untouched: 1, free_first: 0, free_last: 0 }),
@@ -106,9 +117,16 @@ impl Lpm {
             *word = key.word(i);
         }
         let mut found = None;
+        if words.is_empty() {
+            return None;
+        }
         for _ in 0..RETRIES {
             let sequence = self.sequence.load(Acquire);
-            found = self.walk(key, words);
+            let start = match self.jump.start(key.prefix, words[0]) {
+                Some(start) => start,
+                None => Start { node: self.root.load(Acquire), best: 0 },
+            };
+            found = self.walk(key, words, start);
             fence(Acquire);
             if self.sequence.load(Relaxed) == sequence {
                 break;
@@ -144,13 +162,12 @@ impl Lpm {
         }
         let new = self.take(&mut writer);
         self.write_node(new, ENTRY | u64::from(key.prefix), key);
-        values.write(u64::from(new), value);
+        values.write(u64::from(new), value, false);
         if replaces {
             for side in 0..2 {
                 self.child(new, side).store(self.child(node, side).load(Relaxed), Relaxed);
             }
             slot.store(new, Release);
-            self.free(node, &mut writer);
         } else if node == 0 {
             slot.store(new, Release);
         } else if matched == key.prefix {
@@ -163,6 +180,10 @@ impl Lpm {
             self.child(fork, side).store(new, Relaxed);
             self.child(fork, 1 - side).store(node, Relaxed);
             slot.store(fork, Release);
+        }
+        self.refill(key);
+        if replaces {
+            self.free(node, &mut writer);
         }
         Ok(())
     }
@@ -189,6 +210,7 @@ impl Lpm {
             return Err(Errno::ENOENT);
         }
         writer.entries -= 1;
+        let mut unlinked = [0, 0];
         let children = [0, 1].map(|side| self.child(node, side).load(Relaxed));
         match children {
             [0, 0] => {
@@ -197,17 +219,22 @@ impl Lpm {
                     let left = self.child(parent, 0).load(Relaxed);
                     let right = self.child(parent, 1).load(Relaxed);
                     above.store(if left == node { right } else { left }, Release);
-                    self.free(parent, &mut writer);
+                    unlinked[1] = parent;
                 } else {
                     slot.store(0, Release);
                 }
-                self.free(node, &mut writer);
+                unlinked[0] = node;
             }
             [only, 0] | [0, only] => {
                 slot.store(only, Release);
-                self.free(node, &mut writer);
+                unlinked[0] = node;
             }
             _ => self.header(node).store(u64::from(key.prefix), Release),
+        }
+        // No reader may begin at a node that is free.
+        self.refill(key);
+        for node in unlinked.into_iter().filter(|node| *node != 0) {
+            self.free(node, &mut writer);
         }
         Ok(())
     }
@@ -265,9 +292,9 @@ impl Lpm {
     }
 
     #[inline]
-    fn walk(&self, key: Key<'_>, data: &[u64]) -> Option<u32> {
-        let mut found = None;
-        let mut at = self.root.load(Acquire);
+    fn walk(&self, key: Key<'_>, data: &[u64], start: Start) -> Option<u32> {
+        let mut found = (start.best != 0).then_some(start.best);
+        let mut at = start.node;
         // Below a node all keys share its prefix, so that comparing goes on where it stopped.
         let mut shared = 0;
         // Prefixes grow on the way down; the bound is for a trie that changes underfoot.
@@ -326,6 +353,57 @@ impl Lpm {
 
     fn matched(&self, node: u32, key: Key<'_>) -> u32 {
         self.matched_up_to(node, key, self.prefix(node))
+    }
+
+    /// Brings the table over the first bits up to date where this key's prefix reaches.
+    fn refill(&self, key: Key<'_>) {
+        let length = key.prefix.min(self.jump.bits());
+        let (mut node, mut best) = (self.root.load(Relaxed), 0);
+        while node != 0 && self.prefix(node) < length {
+            let prefix = self.prefix(node);
+            if self.matched(node, key) < prefix {
+                node = 0;
+                break;
+            }
+            best = if self.is_entry(node) { node } else { best };
+            node = self.child(node, key.bit(prefix)).load(Relaxed);
+        }
+        let inside = Key { prefix: length, data: key.data };
+        if node != 0 && self.matched(node, inside) < length {
+            node = 0;
+        }
+        let first = self.jump.slot(key.word(0), length);
+        self.fill(Region { first, length }, node, best);
+    }
+
+    /// Writes each slot of a region once; `node` is what hangs there. At most as deep as the table
+    /// has bits.
+    fn fill(&self, region: Region, node: u32, best: u32) {
+        let prefix = if node == 0 { u32::MAX } else { self.prefix(node) };
+        let bits = self.jump.bits();
+        let slots = region.first..region.first + (1 << (bits - region.length));
+        if prefix >= bits {
+            let only = if node == 0 { usize::MAX } else { self.jump.slot(self.word(node), bits) };
+            for slot in slots {
+                self.jump.set(slot, Start { node: if slot == only { node } else { 0 }, best });
+            }
+            return;
+        }
+        let first = self.jump.slot(self.word(node), prefix);
+        let half = 1 << (bits - prefix - 1);
+        for slot in slots.filter(|slot| !(first..first + half * 2).contains(slot)) {
+            self.jump.set(slot, Start { node: 0, best });
+        }
+        let best = if self.is_entry(node) { node } else { best };
+        for side in 0..2 {
+            let below = Region { first: first + side * half, length: prefix + 1 };
+            self.fill(below, self.child(node, side).load(Relaxed), best);
+        }
+    }
+
+    /// The first word of a node's key.
+    fn word(&self, node: u32) -> u64 {
+        self.nodes.word(node as usize * self.node_words + HEADER).load(Relaxed)
     }
 
     /// How many bits a node and a key share, up to the shorter prefix.

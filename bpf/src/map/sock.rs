@@ -8,8 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::cell::Cells;
 use super::flags;
-use super::hash::Hash;
-use super::values::{Source, Values};
+use super::hash::{Hash, Renewal, Shape};
+use super::values::Source;
 use crate::errno::Errno;
 use crate::helper::SocketId;
 
@@ -17,7 +17,7 @@ pub(crate) enum SockTable {
     /// By index.
     Map { slots: Cells, size: u32 },
     /// By key.
-    Hash { hash: Hash, values: Values },
+    Hash(Hash),
 }
 
 pub(crate) struct Sock {
@@ -33,9 +33,15 @@ impl Sock {
     }
 
     pub(crate) fn hash(key_size: usize, max_entries: u32) -> Result<Sock, Errno> {
-        let hash = Hash::new(key_size, max_entries, true)?;
-        let values = Values::zeroed(8, Hash::elements(max_entries))?;
-        Ok(Sock::of(SockTable::Hash { hash, values }))
+        let hash = Hash::new(&Shape {
+            key_size,
+            value_size: 8,
+            max_entries,
+            seeded: true,
+            evicts: false,
+            lock_at: None,
+        })?;
+        Ok(Sock::of(SockTable::Hash(hash)))
     }
 
     fn of(table: SockTable) -> Sock {
@@ -57,9 +63,10 @@ impl Sock {
                 }
                 slots.word(index as usize).load(Acquire)
             }
-            SockTable::Hash { hash, values } => {
+            SockTable::Hash(hash) => {
                 let element = hash.find(key)?;
-                values.cells().word(element as usize).load(Acquire)
+                let at = hash.values().at(element.into());
+                hash.values().cells().word(at / 8).load(Acquire)
             }
         };
         // Zero is an empty slot, so what is stored is one more than the socket's number.
@@ -83,8 +90,11 @@ impl Sock {
                     _ => slots.word(index as usize).store(stored, Release),
                 }
             }
-            SockTable::Hash { hash, values } => {
-                hash.insert(key, Source::Bytes(&stored.to_le_bytes()), flag, values)?;
+            SockTable::Hash(hash) => {
+                hash.insert(key, flag, Renewal::Replace, |element, _| {
+                    let value = stored.to_le_bytes();
+                    hash.values().start(element.into(), Source::Bytes(&value));
+                })?;
             }
         }
         if let Some(old) = old {
@@ -99,7 +109,7 @@ impl Sock {
         let Some(socket) = self.find(key) else {
             return Err(match self.table {
                 SockTable::Map { .. } => Errno::EINVAL,
-                SockTable::Hash { .. } => Errno::ENOENT,
+                SockTable::Hash(_) => Errno::ENOENT,
             });
         };
         self.clear(key);
@@ -121,15 +131,15 @@ impl Sock {
     pub(crate) fn next_key(&self, key: Option<&[u8]>) -> Option<Vec<u8>> {
         match &self.table {
             SockTable::Map { size, .. } => super::next_index(key, *size),
-            SockTable::Hash { hash, .. } => hash.next_key(key),
+            SockTable::Hash(hash) => hash.next_key(key),
         }
     }
 
     fn clear(&self, key: &[u8]) {
         match &self.table {
             SockTable::Map { slots, .. } => slots.word(index(key) as usize).store(0, Release),
-            SockTable::Hash { hash, .. } => {
-                let removed = hash.remove(key);
+            SockTable::Hash(hash) => {
+                let removed = hash.remove(key, |_| {});
                 assert!(removed.is_ok(), "an entry that was found is there");
             }
         }

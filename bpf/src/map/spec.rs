@@ -1,15 +1,4 @@
-//! What a map is made from, and what the kernel refuses to make.
-
-use crate::errno::Errno;
-
-/// The kernel's largest allocation (`KMALLOC_MAX_SIZE`), which bounds an element.
-const MAX_ALLOCATION: u32 = 4 << 20;
-/// What the kernel adds to a hash's key and value (`struct htab_elem`).
-const HASH_ELEMENT: u64 = 48;
-/// What the kernel adds to a trie's key and value (`struct lpm_trie_node`).
-const LPM_NODE: u32 = 40;
-/// Half of the buckets of 16 bytes that 4 GiB hold: above, the kernel's count of bytes overflows.
-const MAX_BUCKETS: u32 = 1 << 27;
+//! What a map is made from.
 
 /// `enum bpf_map_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,14 +7,38 @@ pub enum MapType {
     Hash,
     /// `BPF_MAP_TYPE_ARRAY`.
     Array,
+    /// `BPF_MAP_TYPE_PROG_ARRAY`.
+    ProgArray,
+    /// `BPF_MAP_TYPE_PERF_EVENT_ARRAY`.
+    PerfEventArray,
+    /// `BPF_MAP_TYPE_PERCPU_HASH`.
+    PerCpuHash,
     /// `BPF_MAP_TYPE_PERCPU_ARRAY`.
     PerCpuArray,
+    /// `BPF_MAP_TYPE_LRU_HASH`.
+    LruHash,
+    /// `BPF_MAP_TYPE_LRU_PERCPU_HASH`.
+    LruPerCpuHash,
     /// `BPF_MAP_TYPE_LPM_TRIE`.
     LpmTrie,
+    /// `BPF_MAP_TYPE_ARRAY_OF_MAPS`.
+    ArrayOfMaps,
+    /// `BPF_MAP_TYPE_HASH_OF_MAPS`.
+    HashOfMaps,
     /// `BPF_MAP_TYPE_SOCKMAP`.
     SockMap,
     /// `BPF_MAP_TYPE_SOCKHASH`.
     SockHash,
+    /// `BPF_MAP_TYPE_QUEUE`.
+    Queue,
+    /// `BPF_MAP_TYPE_STACK`.
+    Stack,
+    /// `BPF_MAP_TYPE_RINGBUF`.
+    RingBuf,
+    /// `BPF_MAP_TYPE_BLOOM_FILTER`.
+    BloomFilter,
+    /// `BPF_MAP_TYPE_USER_RINGBUF`.
+    UserRingBuf,
     /// A number that Weir has no map for; refused at creation.
     Unknown(u32),
 }
@@ -33,41 +46,35 @@ pub enum MapType {
 impl MapType {
     /// From the kernel's number.
     pub fn from_number(number: u32) -> MapType {
-        match number {
-            1 => MapType::Hash,
-            2 => MapType::Array,
-            6 => MapType::PerCpuArray,
-            11 => MapType::LpmTrie,
-            15 => MapType::SockMap,
-            18 => MapType::SockHash,
-            other => MapType::Unknown(other),
-        }
+        let known = KNOWN.iter().find(|(_, known, _)| *known == number);
+        known.map_or(MapType::Unknown(number), |(map_type, _, _)| *map_type)
     }
 
     /// The kernel's number.
     pub fn number(self) -> u32 {
         match self {
-            MapType::Hash => 1,
-            MapType::Array => 2,
-            MapType::PerCpuArray => 6,
-            MapType::LpmTrie => 11,
-            MapType::SockMap => 15,
-            MapType::SockHash => 18,
             MapType::Unknown(number) => number,
+            _ => self.known().map_or(0, |(_, number, _)| *number),
         }
     }
 
     /// bpftool's name.
     pub fn name(self) -> &'static str {
-        match self {
-            MapType::Hash => "hash",
-            MapType::Array => "array",
-            MapType::PerCpuArray => "percpu_array",
-            MapType::LpmTrie => "lpm_trie",
-            MapType::SockMap => "sockmap",
-            MapType::SockHash => "sockhash",
-            MapType::Unknown(_) => "unknown",
-        }
+        self.known().map_or("unknown", |(_, _, name)| name)
+    }
+
+    fn known(self) -> Option<&'static (MapType, u32, &'static str)> {
+        KNOWN.iter().find(|(known, _, _)| *known == self)
+    }
+
+    /// Has it a value for each CPU?
+    pub fn is_per_cpu(self) -> bool {
+        matches!(self, MapType::PerCpuArray | MapType::PerCpuHash | MapType::LruPerCpuHash)
+    }
+
+    /// Are its values maps?
+    pub fn holds_maps(self) -> bool {
+        matches!(self, MapType::ArrayOfMaps | MapType::HashOfMaps)
     }
 
     /// Are its values sockets?
@@ -75,6 +82,29 @@ impl MapType {
         matches!(self, MapType::SockMap | MapType::SockHash)
     }
 }
+
+/// Every type that there is a map for, its number, and its name.
+#[rustfmt::skip]
+static KNOWN: &[(MapType, u32, &str)] = &[
+    (MapType::Hash, 1, "hash"),
+    (MapType::Array, 2, "array"),
+    (MapType::ProgArray, 3, "prog_array"),
+    (MapType::PerfEventArray, 4, "perf_event_array"),
+    (MapType::PerCpuHash, 5, "percpu_hash"),
+    (MapType::PerCpuArray, 6, "percpu_array"),
+    (MapType::LruHash, 9, "lru_hash"),
+    (MapType::LruPerCpuHash, 10, "lru_percpu_hash"),
+    (MapType::LpmTrie, 11, "lpm_trie"),
+    (MapType::ArrayOfMaps, 12, "array_of_maps"),
+    (MapType::HashOfMaps, 13, "hash_of_maps"),
+    (MapType::SockMap, 15, "sockmap"),
+    (MapType::SockHash, 18, "sockhash"),
+    (MapType::Queue, 22, "queue"),
+    (MapType::Stack, 23, "stack"),
+    (MapType::RingBuf, 27, "ringbuf"),
+    (MapType::BloomFilter, 30, "bloom_filter"),
+    (MapType::UserRingBuf, 31, "user_ringbuf"),
+];
 
 /// Flags of map creation and of updates, with the kernel's values.
 pub mod flags {
@@ -84,9 +114,13 @@ pub mod flags {
     pub const NOEXIST: u64 = 1;
     /// `BPF_EXIST`: replace only.
     pub const EXIST: u64 = 2;
+    /// `BPF_F_LOCK`: under the value's spin lock, in place.
+    pub const LOCK: u64 = 4;
 
     /// `BPF_F_NO_PREALLOC`.
     pub const NO_PREALLOC: u32 = 1 << 0;
+    /// `BPF_F_NO_COMMON_LRU`; accepted and without effect.
+    pub const NO_COMMON_LRU: u32 = 1 << 1;
     /// `BPF_F_NUMA_NODE`; accepted and without effect.
     pub const NUMA_NODE: u32 = 1 << 2;
     /// `BPF_F_RDONLY`: the control plane may not write.
@@ -99,9 +133,12 @@ pub mod flags {
     pub const RDONLY_PROG: u32 = 1 << 7;
     /// `BPF_F_WRONLY_PROG`: programs may not read.
     pub const WRONLY_PROG: u32 = 1 << 8;
-    /// `BPF_F_MMAPABLE`; accepted and without effect.
+    /// `BPF_F_MMAPABLE`: the values are in one piece, see [`Map::memory`](super::super::Map::memory), as
+    /// those of any array are.
     pub const MMAPABLE: u32 = 1 << 10;
-    /// `BPF_F_INNER_MAP`; accepted and without effect.
+    /// `BPF_F_PRESERVE_ELEMS`; accepted and without effect.
+    pub const PRESERVE_ELEMS: u32 = 1 << 11;
+    /// `BPF_F_INNER_MAP`: an inner array may have another number of entries.
     pub const INNER_MAP: u32 = 1 << 12;
 }
 
@@ -126,6 +163,12 @@ pub struct MapSpec {
     pub read_only: bool,
     /// `LIBBPF_PIN_BY_NAME` (1), or none (0).
     pub pinning: u32,
+    /// `map_extra`: of a Bloom filter, how many bits a value sets (0 for five).
+    pub extra: u64,
+    /// The byte of a value at which its `struct bpf_spin_lock` is.
+    pub lock_at: Option<u32>,
+    /// Of a map of maps: what the inner maps are like.
+    pub inner: Option<Box<MapSpec>>,
 }
 
 impl MapSpec {
@@ -147,6 +190,9 @@ impl MapSpec {
             initial: None,
             read_only: false,
             pinning: 0,
+            extra: 0,
+            lock_at: None,
+            inner: None,
         }
     }
 
@@ -163,78 +209,13 @@ impl MapSpec {
         shape(self) == shape(other)
     }
 
-    /// The kernel's checks at creation (`*_map_alloc_check` of each type).
-    ///
-    /// # Errors
-    /// The kernel's errno for the first check that fails.
-    pub(crate) fn check(&self) -> Result<(), Errno> {
-        use flags::{INNER_MAP, MMAPABLE, NO_PREALLOC, NUMA_NODE, RDONLY, WRONLY, ZERO_SEED};
-        const USER: u32 = RDONLY | WRONLY;
-        const ACCESS: u32 = USER | flags::RDONLY_PROG | flags::WRONLY_PROG;
-        match self.map_type {
-            MapType::Array => {
-                self.allow(ACCESS | NUMA_NODE | MMAPABLE | INNER_MAP)?;
-                self.check_array()
-            }
-            MapType::PerCpuArray => {
-                self.allow(ACCESS)?;
-                self.check_array()?;
-                // One value must fit the kernel's smallest per-CPU unit (PCPU_MIN_UNIT_SIZE).
-                if self.value_size > 32 << 10 { Err(Errno::E2BIG) } else { Ok(()) }
-            }
-            MapType::Hash => {
-                self.allow(ACCESS | NUMA_NODE | NO_PREALLOC | ZERO_SEED)?;
-                self.check_hash()
-            }
-            MapType::LpmTrie => {
-                self.allow(ACCESS | NUMA_NODE | NO_PREALLOC)?;
-                let values = 1..=MAX_ALLOCATION - 4 - 256 - LPM_NODE;
-                let sizes =
-                    (5..=4 + 256).contains(&self.key_size) && values.contains(&self.value_size);
-                let all = sizes && self.max_entries > 0 && self.flags & NO_PREALLOC != 0;
-                if all { Ok(()) } else { Err(Errno::EINVAL) }
-            }
-            MapType::SockMap => {
-                self.allow(USER | NUMA_NODE)?;
-                let sizes = self.key_size == 4 && matches!(self.value_size, 4 | 8);
-                if sizes && self.max_entries > 0 { Ok(()) } else { Err(Errno::EINVAL) }
-            }
-            MapType::SockHash => {
-                self.allow(USER | NUMA_NODE)?;
-                let sizes = self.key_size > 0 && matches!(self.value_size, 4 | 8);
-                if !sizes || self.max_entries == 0 {
-                    return Err(Errno::EINVAL);
-                }
-                // Keys are read from the stack of a program (MAX_BPF_STACK).
-                if self.key_size > 512 {
-                    return Err(Errno::E2BIG);
-                }
-                if self.max_entries > MAX_BUCKETS { Err(Errno::EINVAL) } else { Ok(()) }
-            }
-            MapType::Unknown(_) => Err(Errno::EINVAL),
-        }
-    }
-
-    fn allow(&self, allowed: u32) -> Result<(), Errno> {
-        let both = |a, b| self.flags & (a | b) == a | b;
-        let contradicts =
-            both(flags::RDONLY, flags::WRONLY) || both(flags::RDONLY_PROG, flags::WRONLY_PROG);
-        if self.flags & !allowed != 0 || contradicts { Err(Errno::EINVAL) } else { Ok(()) }
-    }
-
-    fn check_array(&self) -> Result<(), Errno> {
-        if self.max_entries == 0 || self.key_size != 4 || self.value_size == 0 {
-            return Err(Errno::EINVAL);
-        }
-        if self.value_size > i32::MAX as u32 { Err(Errno::E2BIG) } else { Ok(()) }
-    }
-
-    fn check_hash(&self) -> Result<(), Errno> {
-        if self.max_entries == 0 || self.key_size == 0 || self.value_size == 0 {
-            return Err(Errno::EINVAL);
-        }
-        let element = u64::from(self.key_size) + u64::from(self.value_size) + HASH_ELEMENT;
-        let too_large = element >= MAX_ALLOCATION.into() || self.max_entries > MAX_BUCKETS;
-        if too_large { Err(Errno::E2BIG) } else { Ok(()) }
+    /// Can a map of this definition be in a map of maps whose template is `template`
+    /// (`bpf_map_meta_equal`)?
+    pub fn is_like(&self, template: &MapSpec) -> bool {
+        let shape = |spec: &MapSpec| {
+            (spec.map_type, spec.key_size, spec.value_size, spec.flags, spec.lock_at)
+        };
+        let sized = self.map_type == MapType::Array && template.flags & flags::INNER_MAP == 0;
+        shape(self) == shape(template) && (!sized || self.max_entries == template.max_entries)
     }
 }
