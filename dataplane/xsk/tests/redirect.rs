@@ -163,6 +163,56 @@ fn fragments_and_unbound_queues_are_the_kernel_s() {
     assert_eq!(redirect.counters().unwrap().no_socket, 1);
 }
 
+/// The header of UDP or TCP as far as the program reads it: to port 53.
+const PORTS: [u8; 8] = [0, 9, 0, 53, 0, 8, 0, 0];
+
+/// A packet of IPv4 with so many bytes of options.
+fn ipv4(options: usize, fragment: u16, protocol: u8) -> Vec<u8> {
+    let mut packet = vec![0; 20 + options];
+    packet[0] = 0x45 + (options / 4) as u8;
+    packet[6..8].copy_from_slice(&fragment.to_be_bytes());
+    packet[9] = protocol;
+    packet.extend(PORTS);
+    packet
+}
+
+/// A packet of IPv6 with a chain of extension headers: the kind of each, and its eights of bytes.
+fn ipv6(chain: &[(u8, usize)], last: u8) -> Vec<u8> {
+    let mut packet = vec![0; 40];
+    packet[0] = 0x60;
+    let kinds: Vec<u8> = chain.iter().map(|(kind, _)| *kind).chain([last]).collect();
+    packet[6] = kinds[0];
+    for (index, (_, units)) in chain.iter().enumerate() {
+        let mut header = vec![0; 8 * units];
+        header[0] = kinds[index + 1];
+        header[1] = (units - 1) as u8;
+        packet.extend(header);
+    }
+    packet.extend(PORTS);
+    packet
+}
+
+fn ethernet(tags: &[u16], kind: u16, rest: &[u8]) -> Vec<u8> {
+    let mut frame = vec![2; 12];
+    for tag in tags {
+        frame.extend(tag.to_be_bytes());
+        frame.extend([0, 5]);
+    }
+    frame.extend(kind.to_be_bytes());
+    frame.extend(rest);
+    frame
+}
+
+/// One packet, counted there.
+fn counted(name: &str) -> RedirectCounters {
+    match name {
+        "bound" => RedirectCounters { no_socket: 1, ..Default::default() },
+        "passed" => RedirectCounters { passed: 1, ..Default::default() },
+        "fragment" => RedirectCounters { fragments: 1, ..Default::default() },
+        _ => RedirectCounters { unparsable: 1, ..Default::default() },
+    }
+}
+
 #[test]
 fn every_header_is_parsed_or_passed() {
     let Some(bed) = bed(BedOptions::default()) else { return };
@@ -171,71 +221,33 @@ fn every_header_is_parsed_or_passed() {
     // Without a socket: "no socket" is "bound".
     let Port { mut redirect, queue } = Port::open(&bed, &all);
     redirect.unregister(queue.index()).unwrap();
-    let udp = [0, 9, 0, 53, 0, 8, 0, 0];
-    let v4 = |options: usize, fragment: u16, protocol: u8| {
-        let mut ip = vec![0; 20 + options];
-        ip[0] = 0x45 + (options / 4) as u8;
-        ip[6..8].copy_from_slice(&fragment.to_be_bytes());
-        ip[9] = protocol;
-        [ip, udp.to_vec()].concat()
-    };
-    let v6 = |chain: &[(u8, usize)], last: u8| {
-        let mut ip = vec![0; 40];
-        ip[0] = 0x60;
-        let kinds: Vec<u8> = chain.iter().map(|(kind, _)| *kind).chain([last]).collect();
-        ip[6] = kinds[0];
-        for (index, (_, units)) in chain.iter().enumerate() {
-            let mut header = vec![0; 8 * units];
-            header[0] = kinds[index + 1];
-            header[1] = (units - 1) as u8;
-            ip.extend(header);
-        }
-        ip.extend(udp);
-        ip
-    };
-    let ethernet = |tags: &[u16], kind: u16, rest: &[u8]| {
-        let mut frame = vec![2; 12];
-        for tag in tags {
-            frame.extend(tag.to_be_bytes());
-            frame.extend([0, 5]);
-        }
-        frame.extend(kind.to_be_bytes());
-        frame.extend(rest);
-        frame
-    };
     let (ip4, ip6, vlan, qinq) = (0x0800, 0x86dd, 0x8100, 0x88a8);
-    let count = |name: &str| match name {
-        "bound" => RedirectCounters { no_socket: 1, ..Default::default() },
-        "passed" => RedirectCounters { passed: 1, ..Default::default() },
-        "fragment" => RedirectCounters { fragments: 1, ..Default::default() },
-        _ => RedirectCounters { unparsable: 1, ..Default::default() },
-    };
     let cases = [
-        ("bound", ethernet(&[], ip4, &v4(0, 0, 17))),
-        ("bound", ethernet(&[], ip4, &v4(0, 0x4000, 6))),
-        ("bound", ethernet(&[], ip4, &v4(40, 0, 17))),
-        ("bound", ethernet(&[vlan], ip4, &v4(0, 0, 17))),
-        ("bound", ethernet(&[qinq, vlan], ip4, &v4(0, 0, 17))),
-        ("passed", ethernet(&[qinq, vlan, vlan], ip4, &v4(0, 0, 17))),
-        ("passed", ethernet(&[], ip4, &v4(0, 0, 1))),
+        ("bound", ethernet(&[], ip4, &ipv4(0, 0, 17))),
+        ("bound", ethernet(&[], ip4, &ipv4(0, 0x4000, 6))),
+        ("bound", ethernet(&[], ip4, &ipv4(40, 0, 17))),
+        ("bound", ethernet(&[vlan], ip4, &ipv4(0, 0, 17))),
+        ("bound", ethernet(&[qinq, vlan], ip4, &ipv4(0, 0, 17))),
+        ("passed", ethernet(&[qinq, vlan, vlan], ip4, &ipv4(0, 0, 17))),
+        ("passed", ethernet(&[], ip4, &ipv4(0, 0, 1))),
         ("passed", ethernet(&[], 0x0806, &[0; 28])),
-        ("fragment", ethernet(&[], ip4, &v4(0, 0x2000, 17))),
-        ("fragment", ethernet(&[], ip4, &v4(0, 0x0001, 17))),
-        ("unparsable", ethernet(&[], ip4, &v4(0, 0, 17)[..23])),
+        ("fragment", ethernet(&[], ip4, &ipv4(0, 0x2000, 17))),
+        ("fragment", ethernet(&[], ip4, &ipv4(0, 0x0001, 17))),
+        ("unparsable", ethernet(&[], ip4, &ipv4(0, 0, 17)[..23])),
         ("unparsable", ethernet(&[], ip4, &[0x44; 40])),
         ("unparsable", ethernet(&[], ip4, &[0x65; 40])),
         ("unparsable", ethernet(&[vlan], ip4, &[])),
-        ("bound", ethernet(&[], ip6, &v6(&[], 17))),
-        ("bound", ethernet(&[vlan], ip6, &v6(&[(0, 1)], 6))),
+        ("bound", ethernet(&[], ip6, &ipv6(&[], 17))),
+        ("bound", ethernet(&[vlan], ip6, &ipv6(&[(0, 1)], 6))),
         (
             "bound",
-            ethernet(&[], ip6, &v6(&[(0, 1), (60, 3), (43, 2), (60, 1), (60, 1), (60, 1)], 17)),
+            ethernet(&[], ip6, &ipv6(&[(0, 1), (60, 3), (43, 2), (60, 1), (60, 1), (60, 1)], 17)),
         ),
-        ("unparsable", ethernet(&[], ip6, &v6(&[(60, 1); 7], 17))),
-        ("fragment", ethernet(&[], ip6, &v6(&[(0, 1), (44, 1)], 17))),
-        ("passed", ethernet(&[], ip6, &v6(&[], 58))),
-        ("unparsable", ethernet(&[], ip6, &v6(&[(0, 1)], 17)[..45])),
-        ("unparsable", ethernet(&[], ip6, &v6(&[], 17)[..42])),
+        ("unparsable", ethernet(&[], ip6, &ipv6(&[(60, 1); 7], 17))),
+        ("fragment", ethernet(&[], ip6, &ipv6(&[(0, 1), (44, 1)], 17))),
+        ("passed", ethernet(&[], ip6, &ipv6(&[], 58))),
+        ("unparsable", ethernet(&[], ip6, &ipv6(&[(0, 1)], 17)[..45])),
+        ("unparsable", ethernet(&[], ip6, &ipv6(&[], 17)[..42])),
     ];
     for (index, (name, frame)) in cases.iter().enumerate() {
         let before = redirect.counters().unwrap();
@@ -248,7 +260,7 @@ fn every_header_is_parsed_or_passed() {
             unparsable: after.unparsable - before.unparsable,
             no_socket: after.no_socket - before.no_socket,
         };
-        assert_eq!(difference, count(name), "case {index}: {name}");
+        assert_eq!(difference, counted(name), "case {index}: {name}");
     }
 }
 
