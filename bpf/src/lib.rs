@@ -35,6 +35,7 @@ mod program;
 mod sockets;
 pub mod verifier;
 
+pub use crossbeam_epoch as epoch;
 pub use engine::Engine;
 pub use errno::Errno;
 pub use fault::{Fault, FaultKind};
@@ -45,7 +46,6 @@ pub use hook::sk_lookup::{
 };
 pub use inputs::Inputs;
 pub use machine::Machine;
-pub use crossbeam_epoch as epoch;
 pub use map::{
     ArrayLayout, Batch, FORCE_WAKEUP, Lookup, Map, MapSpec, MapType, NO_WAKEUP, Record, Ring, flags,
 };

@@ -153,8 +153,10 @@ pub(crate) fn traits(insn: Insn) -> HelperTraits {
 /// `bpf_helper_changes_pkt_data`.
 pub(crate) fn changes_packet(id: u32) -> bool {
     // Another program may move the packet, and a tail call that fails comes back.
-    matches!(id, TAIL | 9 | 10 | 11 | 13 | 18 | 19 | 31 | 38 | 39 | 43 | 44 | 50 | 54 | 62 | 65 | 73..=76)
-        || matches!(id, 90 | 91 | 122 | 142 | 143)
+    matches!(
+        id,
+        TAIL | 9 | 10 | 11 | 13 | 18 | 19 | 31 | 38 | 39 | 43 | 44 | 50 | 54 | 62 | 65 | 73..=76
+    ) || matches!(id, 90 | 91 | 122 | 142 | 143)
 }
 
 const NONE: Argument = Argument::of(ArgumentKind::None);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use weir_bpf::helper::HelperId;
 use weir_bpf::insn::Insn;
 use weir_bpf::{
-    Host, LoadError, LoadOptions, Machine, Object, Program, ProgramResult, ProgramSpec,
+    Engine, Host, LoadError, LoadOptions, Machine, Object, Program, ProgramResult, ProgramSpec,
     SkLookupContext, SkLookupOutcome, SocketFacts, SocketId, run_sk_lookup,
 };
 
@@ -87,4 +87,9 @@ pub fn raw(insns: Vec<Insn>) -> Result<Arc<Program>, LoadError> {
 
 pub fn insn(opcode: u8, dst: u8, src: u8, offset: i16, imm: i32) -> Insn {
     Insn { opcode, dst, src, offset, imm }
+}
+
+/// Both engines.
+pub fn engines() -> [Engine; 2] {
+    [Engine::Interpreter, Engine::Jit]
 }

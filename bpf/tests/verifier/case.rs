@@ -60,7 +60,8 @@ impl Case {
             max_entries: 1,
             ..MapFacts::default()
         };
-        let nested = |map_type| matches!(map_type, MapFacts::ARRAY_OF_MAPS | MapFacts::HASH_OF_MAPS);
+        let nested =
+            |map_type| matches!(map_type, MapFacts::ARRAY_OF_MAPS | MapFacts::HASH_OF_MAPS);
         let maps: Vec<MapFacts<'_>> = self
             .maps
             .iter()

@@ -29,14 +29,19 @@ fn recorded_verdicts() {
     let mut unsafe_accepts = Vec::new();
     let mut over_refusals = Vec::new();
     for case in by_name.values().filter(|case| case.name.contains(&wanted)) {
-        if case.odd || case.verdict == 28 || Rules::of_type(case.program_type).is_none() || case.insns.is_empty() {
+        if case.odd
+            || case.verdict == 28
+            || Rules::of_type(case.program_type).is_none()
+            || case.insns.is_empty()
+        {
             skipped += 1;
             continue;
         }
         let level = if wanted.is_empty() { 0 } else { 2 };
         let options = VerifyOptions { log_level: level, ..VerifyOptions::default() };
         let Some(verdict) = case.verify(&options) else { continue };
-        let ours = verdict.as_ref().err().map_or(String::new(), |rejected| rejected.message.clone());
+        let ours =
+            verdict.as_ref().err().map_or(String::new(), |rejected| rejected.message.clone());
         if level > 0 {
             match &verdict {
                 Ok(verified) => println!("{}", verified.log),
@@ -59,7 +64,9 @@ fn recorded_verdicts() {
                     println!("PHRASE {}: {last:?} / kernel {:?}", case.name, case.message);
                 }
             }
-            (true, false) => unsafe_accepts.push(format!("{}: kernel: {}", case.name, case.message)),
+            (true, false) => {
+                unsafe_accepts.push(format!("{}: kernel: {}", case.name, case.message))
+            }
             (false, true) => over_refusals.push(format!("{}: {ours}", case.name)),
         }
     }
