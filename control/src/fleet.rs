@@ -102,6 +102,7 @@ impl Fleet {
             sum.passed += counters.passed;
             sum.dropped += counters.dropped;
             sum.faulted += counters.faulted;
+            sum.recalled += counters.recalled;
         }
         sum
     }

@@ -116,6 +116,10 @@ fn describe() {
     describe_counter!("weir_lookups_total", "Socket lookups, by how they ended.");
     describe_counter!("weir_worker_turns_total", "Turns of the worker, by what they found.");
     describe_counter!("weir_program_runs_total", "Runs of an attached program.");
+    describe_counter!(
+        "weir_program_runs_recalled_total",
+        "Of the runs, those whose outcome was known from a like packet."
+    );
     describe_counter!("weir_program_verdicts_total", "Runs of an attached program, by verdict.");
     describe_counter!("weir_socket_packets_received_total", "Datagrams delivered to the socket.");
     describe_counter!("weir_socket_bytes_received_total", "Payload bytes delivered to it.");
@@ -203,6 +207,7 @@ fn record_programs(plane: &Plane) {
         ];
         let runs = plane.fleet.program(link.id);
         counter!("weir_program_runs_total", labels.clone()).absolute(runs.runs);
+        counter!("weir_program_runs_recalled_total", labels.clone()).absolute(runs.recalled);
         for (verdict, count) in
             [("pass", runs.passed), ("drop", runs.dropped), ("fault", runs.faulted)]
         {

@@ -41,6 +41,8 @@ pub struct Runs {
     pub dropped: u64,
     /// Stopped for breaking a rule.
     pub faulted: u64,
+    /// Of all, those whose outcome was known from a like packet.
+    pub recalled: u64,
 }
 
 impl From<ProgramCounters> for Runs {
@@ -50,6 +52,7 @@ impl From<ProgramCounters> for Runs {
             passed: counters.passed,
             dropped: counters.dropped,
             faulted: counters.faulted,
+            recalled: counters.recalled,
         }
     }
 }
@@ -60,6 +63,7 @@ impl Runs {
         self.passed += other.passed;
         self.dropped += other.dropped;
         self.faulted += other.faulted;
+        self.recalled += other.recalled;
     }
 }
 

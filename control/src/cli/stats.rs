@@ -106,7 +106,8 @@ fn workers(stats: &stats::Stats) -> String {
 }
 
 fn programs(stats: &stats::Stats) -> String {
-    let mut table = Table::new(&["LINK", "PROGRAM", ">RUNS", ">PASS", ">DROP", ">FAULT"]);
+    let mut table =
+        Table::new(&["LINK", "PROGRAM", ">RUNS", ">PASS", ">DROP", ">FAULT", ">RECALLED"]);
     for program in &stats.programs {
         let runs = program.runs;
         table.row([
@@ -116,6 +117,7 @@ fn programs(stats: &stats::Stats) -> String {
             count(runs.passed),
             count(runs.dropped),
             count(runs.faulted),
+            count(runs.recalled),
         ]);
     }
     table.render()
