@@ -18,6 +18,11 @@ fn is_register(insn: Insn) -> bool {
     insn.opcode & 8 != 0
 }
 
+/// Does a byte-order instruction swap? `le` does not, on machines as BPF's are here.
+fn swaps(insn: Insn) -> bool {
+    is_register(insn) || insn.opcode & 7 == 7
+}
+
 impl Walk<'_> {
     pub(super) fn alu(&mut self, insn: Insn) -> Step {
         let wide = insn.opcode & 7 == 7;
@@ -44,8 +49,13 @@ impl Walk<'_> {
                     refuse!(EINVAL, "BPF_END uses reserved fields");
                 }
                 self.check_unary(insn)?;
-                let precise = self.reg(insn.dst).precise;
-                *self.reg_mut(insn.dst) = Register { precise, ..Register::UNKNOWN };
+                let held = *self.reg(insn.dst);
+                let bounds = match held.is_scalar() {
+                    true => scalar::reorder(&held.bounds, insn.imm as u32 / 8, swaps(insn)),
+                    false => Bounds::UNKNOWN,
+                };
+                let precise = held.precise && held.is_scalar();
+                *self.reg_mut(insn.dst) = Register { bounds, precise, ..Register::UNKNOWN };
             }
             Operation::Mov => self.mov(insn, wide)?,
             _ => self.binary(insn, op, wide)?,

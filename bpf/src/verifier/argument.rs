@@ -289,7 +289,7 @@ impl Walk<'_> {
         let how = if write { " write to" } else { " read from" };
         self.check_stack_bounds(number, register.offset, size, how)?;
         let Some(raw) = raw.filter(|_| register.has_fixed_offset()) else {
-            return self.check_stack_initialized(number, register.offset, size, true);
+            return self.check_stack_initialized(number, register.offset, size, write);
         };
         let low = register.offset + register.bounds.smin as i32;
         let frame = &self.state.frames[usize::from(register.frame)];

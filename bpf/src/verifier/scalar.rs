@@ -1,6 +1,7 @@
 //! Arithmetic over [`Bounds`]: the least bounds that are cheap to find and hold every result.
 
 use super::bounds::Bounds;
+use super::tnum::Tnum;
 use crate::insn::Insn;
 
 /// The operation of an ALU instruction's upper four bits.
@@ -51,6 +52,19 @@ pub(crate) fn compute(op: Operation, a: &Bounds, b: &Bounds, wide: bool) -> Boun
     } else {
         result.zero_extend32()
     }
+    result
+}
+
+/// The low `size` bytes, swapped or not.
+pub(crate) fn reorder(a: &Bounds, size: u32, swap: bool) -> Bounds {
+    let mut result = *a;
+    if swap {
+        let swapped = |bits: u64| bits.swap_bytes() >> (64 - size * 8);
+        let bits = Tnum { value: swapped(a.bits.value), mask: swapped(a.bits.mask) };
+        result = Bounds { bits, ..Bounds::UNKNOWN };
+        result.settle();
+    }
+    result.truncate(size);
     result
 }
 

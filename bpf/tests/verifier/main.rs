@@ -1,4 +1,7 @@
 //! The verifier against what it must accept and refuse, and against this kernel's.
 
 mod case;
+mod differential;
+mod kernel;
+mod random;
 mod recorded;
