@@ -227,20 +227,26 @@ fn element_in(line: &[AtomicU64; LINE], slot: usize) -> u32 {
 
 #[inline(always)]
 fn find_in(line: &[AtomicU64; LINE], tags: u64, is: &impl Fn(u32) -> bool) -> Option<(usize, u32)> {
-    for half in 0..2 {
-        let difference = line[1 + half].load(Acquire) ^ tags;
-        // Above a lane of zero there may be a false one: the key decides.
-        let mut zeros = difference.wrapping_sub(ONES) & !difference & HIGHS;
-        while zeros != 0 {
-            let slot = half * 4 + zeros.trailing_zeros() as usize / 16;
-            let element = element_in(line, slot);
-            if element != 0 && is(element) {
-                return Some((slot, element));
-            }
-            zeros &= zeros - 1;
+    // Both halves at once, for the half that an entry is in cannot be foreseen: bit 16 × lane + half.
+    let mut zeros = zero_lanes(line[1].load(Acquire) ^ tags) >> 15
+        | zero_lanes(line[2].load(Acquire) ^ tags) >> 14;
+    while zeros != 0 {
+        let at = zeros.trailing_zeros() as usize;
+        let slot = (at & 1) * 4 + at / 16;
+        let element = element_in(line, slot);
+        if element != 0 && is(element) {
+            return Some((slot, element));
         }
+        zeros &= zeros - 1;
     }
     None
+}
+
+/// The top bits of the lanes that are zero. Above one of them there may be a false one: the key
+/// decides.
+#[inline(always)]
+fn zero_lanes(lanes: u64) -> u64 {
+    lanes.wrapping_sub(ONES) & !lanes & HIGHS
 }
 
 #[cfg(test)]

@@ -296,8 +296,7 @@ impl Hash {
 
     #[inline(always)]
     fn key_words(&self, element: u32) -> &[AtomicU64] {
-        let words = self.values.stride() / 8 - self.state_words;
-        self.values.cells().words(self.values.header(element) + self.state_words, words)
+        self.values.header_words(element, self.state_words)
     }
 
     fn has_key(&self, element: u32, key: &[u8]) -> bool {

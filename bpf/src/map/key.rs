@@ -43,7 +43,7 @@ impl Key for Word {
 impl Key for Pair {
     #[inline(always)]
     fn hash(self, seed: [u64; 2]) -> u64 {
-        fold(fold(self.0[0] ^ seed[0], seed[1]) ^ self.0[1], seed[1])
+        fold(self.0[0] ^ seed[0], self.0[1] ^ seed[1])
     }
 
     #[inline(always)]
@@ -62,12 +62,16 @@ impl Key for Pair {
 impl Key for Long<'_> {
     #[inline]
     fn hash(self, seed: [u64; 2]) -> u64 {
-        let (chunks, rest) = self.0.as_chunks::<8>();
+        let (pairs, rest) = self.0.as_chunks::<16>();
         let mut hash = seed[0];
-        for chunk in chunks {
-            hash = fold(hash ^ u64::from_le_bytes(*chunk), seed[1]);
+        for pair in pairs {
+            let pair = u128::from_le_bytes(*pair);
+            hash = fold(hash ^ pair as u64, seed[1] ^ (pair >> 64) as u64);
         }
-        if rest.is_empty() { hash } else { fold(hash ^ padded(rest), seed[1]) }
+        for word in rest.chunks(8) {
+            hash = fold(hash ^ padded(word), seed[1]);
+        }
+        hash
     }
 
     #[inline]

@@ -1,5 +1,6 @@
 //! Map values at addresses that never move.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use super::cell::Cells;
@@ -71,6 +72,12 @@ impl Values {
     #[inline(always)]
     pub(crate) fn header(&self, element: u32) -> usize {
         element as usize * (self.stride / 8)
+    }
+
+    /// The words of an element's header but the first `skip`, and of its value.
+    #[inline(always)]
+    pub(crate) fn header_words(&self, element: u32, skip: usize) -> &[AtomicU64] {
+        self.cells.words(self.header(element) + skip, self.stride / 8 - skip)
     }
 
     /// The byte that an element's value begins with.
