@@ -114,6 +114,8 @@ pub struct Program {
     pub(crate) maps: Vec<Arc<Map>>,
     pub(crate) ops: Box<[Op]>,
     insns: Vec<Insn>,
+    /// Is its licence GPL-compatible?
+    pub(crate) gpl: bool,
     /// For each byte of the context: the sizes (1, 2, 4, 8, as bits) of the reads that begin there.
     pub(crate) context_reads: Box<[u8]>,
     pub(crate) compiled: OnceLock<Compiled>,
@@ -166,6 +168,7 @@ impl Program {
             maps: Vec::new(),
             ops,
             insns,
+            gpl: true,
             context_reads: context_reads(&bare::HOOK),
             compiled: OnceLock::new(),
             statistics: Statistics::default(),
@@ -219,6 +222,7 @@ impl Program {
             maps: used.iter().map(|map| Arc::clone(&all[*map])).collect(),
             ops,
             insns,
+            gpl,
             context_reads: context_reads(hook),
             compiled: OnceLock::new(),
             statistics: Statistics::default(),

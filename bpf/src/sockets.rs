@@ -136,18 +136,22 @@ impl Sockets {
         (slot.references > 0 || selected == Some(slot.socket)).then_some(slot.socket)
     }
 
-    /// The block of a slot, for compiled programs: filled at the slot's first use in a run.
+    /// The block of a slot, for compiled programs: filled at the slot's first use in a run, what
+    /// programs read of it only if they do.
     #[inline]
     pub(crate) fn block(
         &mut self,
         slot: usize,
+        with_fields: bool,
         facts: impl FnOnce(SocketId) -> Option<SocketFacts>,
     ) -> u64 {
         if !self.slots[slot].known {
             self.slots[slot].known = true;
             let facts = facts(self.slots[slot].socket);
-            let fields = BpfSock::of(&facts.unwrap_or_default());
-            self.blocks[slot] = Block { fields, facts };
+            if with_fields {
+                self.blocks[slot].fields = BpfSock::of(&facts.unwrap_or_default());
+            }
+            self.blocks[slot].facts = facts;
         }
         self.address(slot)
     }

@@ -7,7 +7,9 @@ use std::time::Instant;
 
 use host::{World, engines, insn, raw, udp4, v4, v6};
 use proptest::prelude::*;
+use weir_bpf::insn::Insn;
 use weir_bpf::jit::{Target, compile_for};
+use weir_bpf::verifier::VerifyOptions;
 use weir_bpf::{
     Engine, FaultKind, LoadOptions, Loaded, Machine, Map, MapType, Object, Program, ProgramResult,
     SkLookupContext, SkLookupOutcome, SocketFacts, SocketId, run_sk_lookup,
@@ -17,14 +19,13 @@ use weir_bpf::{
 fn loaded(bytes: &[u8]) -> Loaded {
     let options = LoadOptions { cpus: 3, ..LoadOptions::default() };
     let loaded = Object::parse(bytes).unwrap().load(&options).unwrap();
-    loaded.programs.iter().for_each(|program| compile(program));
+    loaded.compile(&VerifyOptions::default()).unwrap();
+    assert!(loaded.programs.iter().all(|program| program.machine_code().is_some()));
     loaded
 }
 
 fn compile(program: &Program) {
-    // SAFETY: the kernel's verifier accepts these programs (the differential tests of the
-    // dataplane load the same objects into it).
-    let proof = unsafe { program.assume_verified() };
+    let proof = program.verify(&VerifyOptions::default()).unwrap();
     program.compile(&proof).unwrap();
     assert!(program.machine_code().is_some_and(|code| !code.is_empty()));
 }
@@ -85,6 +86,8 @@ fn run(
     assert_eq!(context, before, "a run leaves no pointer in the context");
     (outcome, results)
 }
+
+const EXIT: Insn = Insn { opcode: 0x95, dst: 0, src: 0, offset: 0, imm: 0 };
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
@@ -185,8 +188,7 @@ fn steering_takes() {
 fn code_for_arm64_can_be_made() {
     for bytes in [weir_progs::STEER, weir_progs::LOOKUP_ASSIGN] {
         for program in loaded(bytes).programs {
-            // SAFETY: as in `compile`.
-            let proof = unsafe { program.assume_verified() };
+            let proof = program.verify(&VerifyOptions::default()).unwrap();
             let code = compile_for(&proof, Target::Arm64).unwrap();
             // Instructions of arm64 have four bytes; `ret` is among them.
             let ret = 0xd65f_03c0_u32.to_le_bytes();
@@ -195,18 +197,78 @@ fn code_for_arm64_can_be_made() {
     }
 }
 
+/// What the verifier would not let through ends the run, as in the interpreter.
 #[test]
-fn a_socket_too_many_ends_the_run_in_both_engines() {
-    let loaded = loaded(weir_progs::LOOKUP_ASSIGN);
-    fill_lookup_assign(&loaded, false);
-    // A release of what is not held, where the verifier has not been.
-    let release =
-        raw(vec![insn(0x85, 0, 0, 0, 86), insn(0xb7, 0, 0, 0, 0), insn(0x95, 0, 0, 0, 0)]);
-    let release = release.unwrap();
-    compile(&release);
+fn a_release_of_nothing_ends_the_run() {
+    let release = raw(vec![insn(0x85, 0, 0, 0, 86), insn(0xb7, 0, 0, 0, 0), EXIT]).unwrap();
+    assert!(release.verify(&VerifyOptions::default()).is_err());
+    // SAFETY: the call checks its argument, which is not the address of a socket's block.
+    let proof = unsafe { release.assume_verified() };
+    release.compile(&proof).unwrap();
     let mut machine = Machine::new().with_engine(Engine::Jit);
     let (_, results) = run(&[release], &v4("192.0.2.1:80"), &mut world(), &mut machine);
     assert!(matches!(results[0], ProgramResult::Fault(fault) if fault.kind == FaultKind::Release));
+}
+
+/// `sk` is what programs before have selected, and changes with a selection of the program's own.
+#[test]
+fn the_context_shows_the_selected_socket() {
+    let loaded = loaded(weir_progs::LOOKUP_ASSIGN);
+    fill_lookup_assign(&loaded, false);
+    let first = loaded.programs.iter().find(|program| program.name() == "first").unwrap();
+    // r0 = family of ctx->sk, less one, its lowest bit: 1 for AF_INET.
+    let reads = [
+        insn(0x79, 2, 1, 0, 0),
+        insn(0xb7, 0, 0, 0, 0),
+        insn(0x15, 2, 0, 2, 0),
+        insn(0x61, 0, 2, 4, 0),
+        insn(0x07, 0, 0, 0, -1),
+        insn(0x57, 0, 0, 0, 1),
+        EXIT,
+    ];
+    // Takes the selection back, then r0 = 1 if ctx->sk is null.
+    let resets = [
+        insn(0xbf, 6, 1, 0, 0),
+        insn(0xb7, 2, 0, 0, 0),
+        insn(0xb7, 3, 0, 0, 1),
+        insn(0x85, 0, 0, 0, 124),
+        insn(0x79, 2, 6, 0, 0),
+        insn(0xb7, 0, 0, 0, 1),
+        insn(0x15, 2, 0, 1, 0),
+        insn(0xb7, 0, 0, 0, 0),
+        EXIT,
+    ];
+    for engine in engines() {
+        for (insns, alone) in
+            [(reads.to_vec(), ProgramResult::Drop), (resets.to_vec(), ProgramResult::Pass)]
+        {
+            let program = raw(insns).unwrap();
+            compile(&program);
+            let mut machine = Machine::new().with_engine(engine);
+            let context = v4("192.0.2.1:80");
+            let programs = [Arc::clone(first), Arc::clone(&program)];
+            let (_, results) = run(&programs, &context, &mut world(), &mut machine);
+            assert_eq!(results, [ProgramResult::Pass, ProgramResult::Pass], "{engine:?}");
+            let (_, results) = run(&[program], &context, &mut world(), &mut machine);
+            assert_eq!(results, [alone], "{engine:?}");
+        }
+    }
+}
+
+/// What a compiled run says that it depends on is what the program can read.
+#[test]
+fn inputs_are_the_bytes_that_a_program_reads() {
+    let loaded = steering();
+    let context = v4("10.5.7.1:80");
+    let inputs = engines().map(|engine| {
+        let mut machine = Machine::new().with_engine(engine);
+        run(&loaded.programs, &context, &mut world(), &mut machine).0.inputs
+    });
+    assert!(inputs.iter().all(|inputs| inputs.repeatable));
+    // Family, protocol, local address of both kinds, local port; not the remote side.
+    let [interpreted, compiled] = inputs.map(|inputs| inputs.context_bytes);
+    assert_eq!(interpreted & !compiled, 0);
+    assert_eq!(compiled & (0xff_ffff << 16), 0, "{compiled:#x}");
 }
 
 #[test]

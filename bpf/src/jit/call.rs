@@ -4,17 +4,17 @@ use std::mem::offset_of;
 use std::sync::Arc;
 
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::types::I64;
+use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{AbiParam, InstBuilder, MemFlagsData, Signature, Value};
 
-use super::facts::map_in;
+use super::facts::map_of_call;
 use super::function::Work;
 use super::key;
 use super::run::{self, Calls, Running};
 use crate::code::Op;
 use crate::helper::HelperId;
 use crate::hook::ProgramType;
-use crate::map::{Map, MapType, flags};
+use crate::map::{ArrayLayout, Map, MapType, flags};
 
 /// Calls a helper; its result is in r0, and r1–r5 are gone.
 pub(super) fn helper(work: &mut Work<'_, '_>, op: Op, at: usize) {
@@ -43,7 +43,7 @@ fn direct(work: &mut Work<'_, '_>, id: HelperId, at: usize) -> Option<Value> {
     }
     match id {
         HelperId::MAP_LOOKUP_ELEM => {
-            let index = map_in(work.program, work.block_start, at, 1)?;
+            let index = map_of_call(work.proof, work.block_start, at)?;
             let map = Arc::clone(work.program.maps.get(index)?);
             let readable = map.spec().flags & flags::WRONLY_PROG == 0;
             if readable { lookup(work, &map, at) } else { None }
@@ -70,49 +70,46 @@ fn direct(work: &mut Work<'_, '_>, id: HelperId, at: usize) -> Option<Value> {
 fn lookup(work: &mut Work<'_, '_>, map: &Map, at: usize) -> Option<Value> {
     let address = std::ptr::from_ref(map) as u64;
     let key_size = map.spec().key_size as usize;
+    if let Some(layout) = map.array_layout() {
+        return Some(array(work, layout));
+    }
     match map.spec().map_type {
-        MapType::Array => array(work, map, false),
-        MapType::PerCpuArray => array(work, map, true),
         MapType::SockMap | MapType::SockHash => {
             let key = key::address(work, at, key_size);
             let map = work.b.ins().iconst(I64, address as i64);
             let socket = call(work, run::find_socket as *const () as u64, &[map, key]);
             Some(held(work, socket, at))
         }
-        MapType::Hash | MapType::LpmTrie => {
+        _ => {
+            let found = map.native_lookup()? as usize as u64;
             let key = key::address(work, at, key_size);
+            let cpu = field(work, offset_of!(Running, cpu));
             let map = work.b.ins().iconst(I64, address as i64);
-            Some(call(work, run::find as *const () as u64, &[map, key]))
+            Some(call(work, found, &[map, key, cpu]))
         }
-        _ => None,
     }
 }
 
 /// A lookup in an array: one comparison, one multiplication.
-fn array(work: &mut Work<'_, '_>, map: &Map, per_cpu: bool) -> Option<Value> {
-    let values = map.values()?;
-    let entries = map.spec().max_entries;
+fn array(work: &mut Work<'_, '_>, layout: ArrayLayout) -> Value {
     let index = key::index(work);
-    let inside = {
-        let entries = work.b.ins().iconst(cranelift_codegen::ir::types::I32, i64::from(entries));
-        work.b.ins().icmp(IntCC::UnsignedLessThan, index, entries)
-    };
-    let mut element = work.b.ins().uextend(I64, index);
-    if per_cpu && map.cpus() > 1 {
+    let entries = work.b.ins().iconst(I32, i64::from(layout.entries));
+    let inside = work.b.ins().icmp(IntCC::UnsignedLessThan, index, entries);
+    let index = work.b.ins().uextend(I64, index);
+    let stride = work.b.ins().iconst(I64, layout.stride as i64);
+    let within = work.b.ins().imul(index, stride);
+    let base = work.b.ins().iconst(I64, layout.base as i64);
+    let mut address = work.b.ins().iadd(base, within);
+    if layout.cpu_stride > 0 && layout.cpus > 1 {
         let cpu = field(work, offset_of!(Running, cpu));
-        let cpus = work.b.ins().iconst(I64, map.cpus() as i64);
+        let cpus = work.b.ins().iconst(I64, layout.cpus as i64);
         let cpu = work.b.ins().urem(cpu, cpus);
-        let entries = work.b.ins().iconst(I64, i64::from(entries));
-        let first = work.b.ins().imul(cpu, entries);
-        element = work.b.ins().iadd(element, first);
+        let stride = work.b.ins().iconst(I64, layout.cpu_stride as i64);
+        let values = work.b.ins().imul(cpu, stride);
+        address = work.b.ins().iadd(address, values);
     }
-    let stride = work.b.ins().iconst(I64, values.stride() as i64);
-    let within = work.b.ins().imul(element, stride);
-    let first = values.cells().base() as u64 + values.at(0) as u64;
-    let first = work.b.ins().iconst(I64, first as i64);
-    let address = work.b.ins().iadd(first, within);
     let null = work.b.ins().iconst(I64, 0);
-    Some(work.b.ins().select(inside, address, null))
+    work.b.ins().select(inside, address, null)
 }
 
 /// The pointer to a socket that a map has (one more than its number), held; null for none.

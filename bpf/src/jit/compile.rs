@@ -10,7 +10,8 @@ use cranelift_codegen::settings::{self, Configurable, Flags, SetError};
 use cranelift_codegen::{Context, FinalizedRelocTarget};
 use cranelift_frontend::FunctionBuilderContext;
 
-use super::facts::{Facts, Proof};
+use super::facts::Facts;
+use super::proof::Proof;
 use super::{JitError, function};
 
 /// Functions begin at multiples of this many bytes.
@@ -61,8 +62,7 @@ pub(super) fn compile(proof: &Proof<'_>, facts: &Facts, target: Target) -> Resul
         match span {
             Some(_) => {
                 context.func = named(index, inner_signature(index));
-                let program = proof.program();
-                function::build(&mut context.func, &mut builder, &*isa, program, facts, index);
+                function::build(&mut context.func, &mut builder, &*isa, proof, facts, index);
             }
             None => {
                 context.func = named(index, entry_signature(&*isa));

@@ -1,5 +1,7 @@
 //! What is known of a program before it is compiled.
 
+use super::proof::Proof;
+use super::reads::context_bytes;
 use crate::code::Op;
 use crate::helper::{HelperId, REPEATABLE};
 use crate::hook::ProgramType;
@@ -7,32 +9,6 @@ use crate::insn::{Code, Insn, PSEUDO_MAP, PSEUDO_MAP_VALUE, R10, ZERO};
 use crate::machine::FRAME;
 use crate::map::flags;
 use crate::program::Program;
-
-/// That a program is safe to run unchecked.
-pub struct Proof<'a> {
-    program: &'a Program,
-}
-
-impl<'a> Proof<'a> {
-    /// The program.
-    pub fn program(&self) -> &'a Program {
-        self.program
-    }
-}
-
-impl Program {
-    /// A proof that somebody else gives: of tests, benches and conformance suites.
-    ///
-    /// # Safety
-    /// Whatever the program does when it runs must be what the kernel's verifier would let it do:
-    /// accesses within its stack, its context (or given memory), values of maps that it looked up
-    /// and sockets that it holds; calls with arguments of the helpers' types; no more than eight
-    /// frames; an end.
-    #[doc(hidden)]
-    pub unsafe fn assume_verified(&self) -> Proof<'_> {
-        Proof { program: self }
-    }
-}
 
 /// One function of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,13 +28,17 @@ pub(super) struct Facts {
     pub(super) context_bytes: u128,
     /// It calls nothing that a second run would not repeat, and stores only to its stack.
     pub(super) repeatable: bool,
+    /// It may read fields of sockets.
+    pub(super) reads_sockets: bool,
+    /// It has pointers to values that others may take out of their maps meanwhile.
+    pub(super) holds_values: bool,
     /// It stores to other memory than its stack.
     stores: bool,
 }
 
 impl Facts {
     pub(super) fn of(proof: &Proof<'_>) -> Facts {
-        let program = proof.program;
+        let program = proof.program();
         let ops = &program.ops;
         let mut starts = vec![0];
         starts.extend(
@@ -68,17 +48,22 @@ impl Facts {
         starts.dedup();
         let spans = starts.iter().enumerate().map(|(i, start)| {
             let end = starts.get(i + 1).copied().unwrap_or(ops.len());
-            Span { start: *start, end, stack: stack_depth(&ops[*start..end]) }
+            let stack =
+                proof.stack_depth(i, *start).unwrap_or_else(|| stack_depth(&ops[*start..end]));
+            Span { start: *start, end, stack: stack.min(FRAME).next_multiple_of(8) }
         });
-        let stores = ops.iter().any(|op| is_store(op.code) && op.dst != R10);
+        let elsewhere = |at, op: &Op| op.dst != R10 && !proof.is_stack(at);
+        let mut accesses = ops.iter().enumerate().filter(|(at, op)| elsewhere(*at, op));
+        let stores = accesses.any(|(_, op)| is_store(op.code));
         let repeats = |op: &Op| match op.code {
             Code::Call => REPEATABLE.contains(&HelperId(op.imm as u32)),
             code => code != Code::CallRegister,
         };
-        let bytes = program.hook().context_size as u32;
         Facts {
             functions: spans.collect(),
-            context_bytes: if bytes == 0 { 0 } else { u128::MAX >> (128 - bytes) },
+            context_bytes: context_bytes(program),
+            reads_sockets: proof.reads_sockets(),
+            holds_values: program.maps.iter().any(|map| map.array_layout().is_none()),
             repeatable: !stores && ops.iter().all(repeats),
             stores,
         }
@@ -100,8 +85,12 @@ impl Facts {
     }
 }
 
-/// The map that is in a register before an instruction, if the instructions just before say so.
-pub(super) fn map_in(program: &Program, block: usize, at: usize, register: u8) -> Option<usize> {
+/// The map that a call works on: as the verifier found, or as the instructions just before say.
+pub(super) fn map_of_call(proof: &Proof<'_>, block: usize, at: usize) -> Option<usize> {
+    proof.map_of_call(at).or_else(|| map_in(proof.program(), block, at, 1))
+}
+
+fn map_in(program: &Program, block: usize, at: usize, register: u8) -> Option<usize> {
     let load = source_of(program, block, at, register)?;
     let insn = program.insns()[load];
     let is_map = insn.is_ld_imm64() && insn.src == PSEUDO_MAP;
@@ -150,11 +139,11 @@ fn source_of(program: &Program, block: usize, at: usize, register: u8) -> Option
     None
 }
 
-fn is_second_slot(program: &Program, at: usize) -> bool {
+pub(super) fn is_second_slot(program: &Program, at: usize) -> bool {
     program.insns()[at].opcode == 0
 }
 
-fn is_store(code: Code) -> bool {
+pub(super) fn is_store(code: Code) -> bool {
     use Code::{Atomic32, Atomic64, Store8, Store16, Store32, Store64};
     let plain = matches!(code, Store8 | Store16 | Store32 | Store64 | Atomic32 | Atomic64);
     plain || (Code::StoreRelease8..=Code::StoreRelease64).contains(&code)
@@ -182,7 +171,7 @@ fn stack_depth(ops: &[Op]) -> usize {
             None => {}
         }
     }
-    depth.min(FRAME).next_multiple_of(8)
+    depth
 }
 
 /// Has the program r2 as an argument?

@@ -10,6 +10,7 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 
 use super::compile::inner_signature;
 use super::facts::{Facts, Span, has_length, value_address};
+use super::proof::Proof;
 use super::{alu, call};
 use crate::code::Op;
 use crate::insn::{CMPXCHG, Code, FETCH, MAY_GOTO_LOOPS, PSEUDO_MAP, R10, XCHG, ZERO};
@@ -19,6 +20,7 @@ use crate::program::Program;
 /// What the work on one function needs.
 pub(super) struct Work<'a, 'b> {
     pub(super) b: FunctionBuilder<'b>,
+    pub(super) proof: &'a Proof<'a>,
     pub(super) program: &'a Program,
     pub(super) facts: &'a Facts,
     pub(super) isa: &'a dyn TargetIsa,
@@ -39,10 +41,11 @@ pub(super) fn build(
     function: &mut ir::Function,
     context: &mut FunctionBuilderContext,
     isa: &dyn TargetIsa,
-    program: &Program,
+    proof: &Proof<'_>,
     facts: &Facts,
     index: usize,
 ) {
+    let program = proof.program();
     let span = facts.functions[index];
     let mut b = FunctionBuilder::new(function, context);
     let entry = b.create_block();
@@ -64,8 +67,20 @@ pub(super) fn build(
     let (run, frame) = (parameters[0], parameters[1]);
     let blocks = vec![None; span.end - span.start];
     let block_start = span.start;
-    let mut work =
-        Work { b, program, facts, isa, run, block_start, frame, registers, loops, span, blocks };
+    let mut work = Work {
+        b,
+        proof,
+        program,
+        facts,
+        isa,
+        run,
+        block_start,
+        frame,
+        registers,
+        loops,
+        span,
+        blocks,
+    };
     work.clear_stack();
     work.translate();
     work.b.seal_all_blocks();

@@ -17,12 +17,16 @@ mod exec;
 mod facts;
 mod function;
 mod key;
+mod load;
 mod pointers;
+mod proof;
+mod reads;
 pub(crate) mod run;
 
 pub use compile::{Target, compile_for};
-pub use facts::Proof;
+pub use load::CompileError;
 pub(crate) use pointers::tagged;
+pub use proof::Proof;
 
 use std::io;
 use std::sync::Arc;

@@ -37,7 +37,7 @@ pub(super) fn address<H: Host>(run: &mut Run<'_, H>, pointer: u64) -> u64 {
     match memory::target(pointer) {
         Some(Target::Socket(slot)) => {
             let host = &*run.host;
-            run.machine.sockets.block(slot, |socket| host.socket(socket))
+            run.machine.sockets.block(slot, true, |socket| host.socket(socket))
         }
         Some(Target::Value(index, offset)) => {
             let values = run.program.maps.get(index).and_then(|map| map.values());

@@ -28,6 +28,7 @@ pub(super) struct Running {
     selection: *mut Selection,
     machine: *mut Machine,
     memory: *mut [u8],
+    reads_sockets: bool,
     fault: Option<Fault>,
 }
 
@@ -62,7 +63,7 @@ pub(crate) fn run<H: Host>(
 ) -> Result<u64, Fault> {
     let selected = selection.socket.and_then(|socket| {
         let slot = machine.sockets_of_a_new_run().slot(socket)?;
-        Some(machine.sockets.block(slot, |socket| host.socket(socket)))
+        Some(machine.sockets.block(slot, code.facts.reads_sockets, |socket| host.socket(socket)))
     });
     if selected.is_none() {
         machine.sockets_of_a_new_run();
@@ -106,11 +107,10 @@ fn enter<H: Host>(
         code.facts.repeatable && !program.maps.iter().any(|map| map.is_stored_to());
     // Helpers may be given addresses in every frame.
     machine.depth = FRAMES - 1;
-    for (span, dirty) in code.facts.functions.iter().zip(&mut machine.dirty) {
-        // Each function is at most as deep as there are functions.
-        let _ = span;
-        *dirty = 0;
-    }
+    // Frames are at most as many as functions.
+    machine.dirty.iter_mut().take(code.facts.functions.len()).for_each(|dirty| *dirty = 0);
+    // Values that are taken out of maps meanwhile stay as they are until this ends.
+    let _pinned = code.facts.holds_values.then(crossbeam_epoch::pin);
     let frame = machine.stack.as_mut_ptr() as u64 + FRAME as u64;
     let mut running = Running {
         calls: const { &calls::<H>() },
@@ -122,6 +122,7 @@ fn enter<H: Host>(
         selection,
         machine,
         memory,
+        reads_sockets: code.facts.reads_sockets,
         fault: None,
     };
     let address = &code.code()[code.entry];
@@ -196,10 +197,11 @@ extern "C" fn helper<H: Host>(
 
 /// Holds a socket that was found in a map; the address of its block, or 0 when the run is over.
 extern "C" fn hold<H: Host>(running: &mut Running, stored: u64, pc: u64) -> u64 {
+    let with_fields = running.reads_sockets;
     let held = running.with::<H, _>(|run| {
         let slot = run.machine.sockets.acquire(SocketId(stored.wrapping_sub(1)))?;
         let host = &*run.host;
-        Some(run.machine.sockets.block(slot, |socket| host.socket(socket)))
+        Some(run.machine.sockets.block(slot, with_fields, |socket| host.socket(socket)))
     });
     held.unwrap_or_else(|| {
         running.fault(pc, FaultKind::Sockets);
@@ -215,12 +217,6 @@ extern "C" fn now<H: Host>(running: &mut Running) -> u64 {
 /// `bpf_get_prandom_u32`.
 extern "C" fn random<H: Host>(running: &mut Running) -> u64 {
     running.with::<H, _>(|run| run.host.random().into())
-}
-
-/// The address of the value at a key, or 0.
-pub(super) extern "C" fn find(map: &Map, key: *const u8) -> u64 {
-    let found = map.find(key_of(map, &key), 0);
-    found.and_then(|offset| map.values()?.address_of(offset)).unwrap_or(0)
 }
 
 /// One more than the number of the socket at a key, or 0.
