@@ -75,8 +75,12 @@ pub(crate) fn decode(
     let mut at = 0;
     while at < insns.len() {
         let fail = |refusal| (at, refusal);
-        let op = operation(insns, at, maps).map_err(fail)?;
-        if op.code == Code::Call {
+        let mut op = operation(insns, at, maps).map_err(fail)?;
+        if op.code == Code::TailCall && hook.program_type == ProgramType::Bare {
+            // The host's own number 12.
+            op.code = Code::Call;
+        }
+        if matches!(op.code, Code::Call | Code::TailCall) {
             check_helper(insns[at].imm as u32, hook, gpl).map_err(fail)?;
         }
         if op.code == Code::CallRegister && hook.program_type != ProgramType::Bare {
@@ -96,7 +100,7 @@ pub(crate) fn decode(
 
 fn operation(insns: &[Insn], at: usize, maps: usize) -> Result<Op, Refusal> {
     let insn = insns[at];
-    let code = insn.code().ok_or(Refusal::Opcode(insn.to_bytes()))?;
+    let mut code = insn.code().ok_or(Refusal::Opcode(insn.to_bytes()))?;
     let pseudo = matches!(code, Code::LdImm64 | Code::CallLocal);
     if insn.dst > R10 || (insn.src > R10 && !pseudo) {
         return Err(Refusal::Register(insn.dst.max(insn.src)));
@@ -114,6 +118,7 @@ fn operation(insns: &[Insn], at: usize, maps: usize) -> Result<Op, Refusal> {
         imm = 0;
     }
     match code {
+        Code::Call if insn.imm as u32 == HelperId::TAIL_CALL.0 => code = Code::TailCall,
         Code::LdImm64 => imm = wide_immediate(insns, at, maps)?,
         Code::Gotol | Code::CallLocal => offset = target(at, insn.imm, insns.len())?,
         Code::Ja => offset = target(at, offset, insns.len())?,

@@ -112,6 +112,8 @@ pub enum Code {
     LoadAcquire8, LoadAcquire16, LoadAcquire32, LoadAcquire64,
     StoreRelease8, StoreRelease16, StoreRelease32, StoreRelease64, MayGoto,
     CallRegister,
+    /// A call of `bpf_tail_call`: decoded apart, since it is a jump.
+    TailCall,
 }
 
 impl Code {

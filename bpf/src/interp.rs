@@ -8,7 +8,8 @@ use crate::fault::{Fault, FaultKind};
 use crate::helper::{self, HelperId, Host};
 use crate::hook::sk_lookup::{Selection, SkLookupContext};
 use crate::insn::{CMPXCHG, Code, FETCH, MAY_GOTO_LOOPS, XCHG};
-use crate::machine::{FRAMES, Machine, Saved};
+use crate::machine::{FRAMES, Machine, Saved, TAIL_CALLS};
+use crate::map::Map;
 use crate::memory::{self, Run};
 use crate::program::Program;
 
@@ -44,7 +45,8 @@ pub(crate) fn run_bare<H: Host>(
 
 fn begin<H: Host>(mut run: Run<'_, H>, arguments: [u64; 2]) -> Result<u64, Fault> {
     let mut pc = 0;
-    execute(&mut run, arguments, &mut pc).map_err(|kind| Fault { pc: pc as u32, kind })
+    let mut left = run.machine.budget;
+    execute(&mut run, arguments, &mut pc, &mut left).map_err(|kind| Fault { pc: pc as u32, kind })
 }
 
 /// The loop's match, with one arm an operation: named here, so that each arm has its own code, and
@@ -70,13 +72,15 @@ fn execute<H: Host>(
     run: &mut Run<'_, H>,
     arguments: [u64; 2],
     pc: &mut usize,
+    budget: &mut u64,
 ) -> Result<u64, FaultKind> {
     let program = run.program;
     let ops = &program.ops[..];
     let mut regs: Registers = [0; 16];
     [regs[1], regs[2]] = arguments;
-    regs[10] = memory::frame_pointer(0);
-    let mut left = run.machine.budget;
+    let base = run.machine.depth;
+    regs[10] = memory::frame_pointer(base);
+    let mut left = *budget;
     let mut loops = [0; FRAMES];
     loop {
         let op = ops[*pc];
@@ -152,11 +156,28 @@ fn execute<H: Host>(
                     *pc = op.offset as usize;
                     continue;
                 }
-                Code::Exit => match leave(run, &mut regs) {
+                Code::Exit => match leave(run, &mut regs, base) {
                     Some(caller) => *pc = caller,
                     None if run.machine.sockets.any_held() => return Err(FaultKind::Unreleased),
-                    None => return Ok(regs[0]),
+                    None => {
+                        *budget = left;
+                        return Ok(regs[0]);
+                    }
                 },
+                Code::TailCall => {
+                    let ended = tail_call(run, &regs, pc, &mut left)?;
+                    regs[0] = ended.unwrap_or(0);
+                    regs[1..6].fill(0);
+                    if ended.is_some() {
+                        match leave(run, &mut regs, base) {
+                            Some(caller) => *pc = caller,
+                            None => {
+                                *budget = left;
+                                return Ok(regs[0]);
+                            }
+                        }
+                    }
+                }
             }
         }
         *pc += 1;
@@ -320,12 +341,74 @@ fn call<H: Host>(run: &mut Run<'_, H>, regs: &mut Registers, pc: usize) -> Resul
     Ok(())
 }
 
+/// Runs another program in this one's place, in the same frame; what it returned, or `None` if there
+/// is none at the index or there were too many.
+#[cold]
+#[inline(never)]
+fn tail_call<H: Host>(
+    run: &mut Run<'_, H>,
+    regs: &Registers,
+    pc: &mut usize,
+    left: &mut u64,
+) -> Result<Option<u64>, FaultKind> {
+    let fault = |argument| FaultKind::Argument(HelperId::TAIL_CALL.0, argument);
+    if !run.is_context(regs[1]) {
+        return Err(fault(1));
+    }
+    let (_, map) = run.map(regs[2]).ok_or(fault(2))?;
+    // Which programs there are is no part of what the outcome is said to depend on.
+    run.machine.inputs.repeatable = false;
+    let guard = crossbeam_epoch::pin();
+    let Some(target) = next_program(run.program, map, regs[3], run.machine, &guard) else {
+        return Ok(None);
+    };
+    run.machine.clear_frame();
+    let depth = run.machine.depth;
+    let mut next = Run {
+        program: target,
+        context: run.context,
+        selection: &mut *run.selection,
+        host: &mut *run.host,
+        machine: &mut *run.machine,
+        memory: &mut *run.memory,
+        native: false,
+    };
+    let at = std::mem::replace(pc, 0);
+    let returned = execute(&mut next, [memory::context(), 0], pc, left)?;
+    *pc = at;
+    run.machine.depth = depth;
+    Ok(Some(returned))
+}
+
+/// The program that a tail call goes to (`bpf_prog_array`): of the same type, and not one too many.
+pub(crate) fn next_program<'g>(
+    from: &Program,
+    map: &Map,
+    index: u64,
+    machine: &mut Machine,
+    guard: &'g crossbeam_epoch::Guard,
+) -> Option<&'g Program> {
+    if machine.tail_calls >= TAIL_CALLS {
+        return None;
+    }
+    // The kernel takes the index in 32 bits.
+    let target = map.program(index as u32, guard)?;
+    if !std::ptr::eq(target.hook(), from.hook()) {
+        return None;
+    }
+    machine.tail_calls += 1;
+    Some(target)
+}
+
 /// Leaves a function: the call that it returns to, or `None` at the program's end.
 #[cold]
 #[inline(never)]
-fn leave<H: Host>(run: &mut Run<'_, H>, regs: &mut Registers) -> Option<usize> {
+fn leave<H: Host>(run: &mut Run<'_, H>, regs: &mut Registers, base: usize) -> Option<usize> {
     let machine = &mut *run.machine;
-    machine.depth = machine.depth.checked_sub(1)?;
+    if machine.depth == base {
+        return None;
+    }
+    machine.depth -= 1;
     let saved = machine.saved[machine.depth];
     regs[6..11].copy_from_slice(&saved.registers);
     regs[1..6].fill(0);

@@ -8,6 +8,8 @@ use crate::sockets::Sockets;
 pub(crate) const FRAME: usize = 512;
 /// Frames (`MAX_CALL_FRAMES`).
 pub(crate) const FRAMES: usize = 8;
+/// Tail calls a run (`MAX_TAIL_CALL_CNT`).
+pub(crate) const TAIL_CALLS: u32 = 33;
 /// Instructions a run, as the verifier bounds them (`BPF_COMPLEXITY_LIMIT_INSNS`).
 const BUDGET: u64 = 1_000_000;
 
@@ -22,6 +24,8 @@ pub struct Machine {
     pub(crate) text: String,
     pub(crate) budget: u64,
     pub(crate) engine: Engine,
+    /// Tail calls of the run so far.
+    pub(crate) tail_calls: u32,
     /// What the runs have depended on since [`Machine::forget_inputs`].
     pub(crate) inputs: Inputs,
 }
@@ -51,6 +55,7 @@ impl Machine {
             text: String::with_capacity(crate::helper::TEXT),
             budget: instructions,
             engine: Engine::default(),
+            tail_calls: 0,
             inputs: Inputs::NONE,
         }
     }
@@ -73,6 +78,7 @@ impl Machine {
     /// Makes the first frame ready.
     pub(crate) fn begin(&mut self) {
         self.sockets.clear();
+        self.tail_calls = 0;
         self.depth = 0;
         self.clear_frame();
     }
@@ -80,6 +86,7 @@ impl Machine {
     /// Makes the table of sockets ready for a run of compiled code.
     #[inline]
     pub(crate) fn sockets_of_a_new_run(&mut self) -> &mut Sockets {
+        self.tail_calls = 0;
         self.sockets.clear();
         &mut self.sockets
     }

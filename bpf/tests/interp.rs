@@ -189,7 +189,7 @@ fn refused_before_it_runs() {
         (vec![insn(0xb7, 10, 0, 0, 0), EXIT], "frame pointer is read only"),
         (vec![insn(0xb7, 11, 0, 0, 0), EXIT], "R11 is invalid"),
         (vec![zero, insn(0x18, 0, 0, 0, 0)], "insn 1: invalid bpf_ld_imm64"),
-        (vec![insn(0x85, 0, 0, 0, 12), EXIT], "cannot use helper bpf_tail_call#12"),
+        (vec![insn(0x85, 0, 0, 0, 9), EXIT], "cannot use helper bpf_skb_store_bytes#9"),
         (vec![insn(0x85, 0, 1, 0, 7), EXIT], "jump out of range"),
         (vec![insn(0x30, 0, 0, 0, 0), EXIT], "unknown opcode"),
     ] {

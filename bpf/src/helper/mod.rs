@@ -83,6 +83,8 @@ impl HelperId {
     pub const GET_PRANDOM_U32: HelperId = HelperId(7);
     /// `bpf_get_smp_processor_id`.
     pub const GET_SMP_PROCESSOR_ID: HelperId = HelperId(8);
+    /// `bpf_tail_call`.
+    pub const TAIL_CALL: HelperId = HelperId(12);
     /// `bpf_sk_release`.
     pub const SK_RELEASE: HelperId = HelperId(86);
     /// `bpf_sk_assign`.
@@ -123,6 +125,7 @@ pub static PROTOTYPES: &[Prototype] = &[
     prototype(HelperId::TRACE_PRINTK, 5, true),
     prototype(HelperId::GET_PRANDOM_U32, 0, false),
     prototype(HelperId::GET_SMP_PROCESSOR_ID, 0, false),
+    prototype(HelperId::TAIL_CALL, 3, false),
     prototype(HelperId::SK_RELEASE, 1, false),
     prototype(HelperId::SK_ASSIGN, 3, false),
 ];

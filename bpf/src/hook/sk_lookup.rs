@@ -61,6 +61,7 @@ pub static HOOK: Hook = Hook {
         HelperId::TRACE_PRINTK,
         HelperId::GET_PRANDOM_U32,
         HelperId::GET_SMP_PROCESSOR_ID,
+        HelperId::TAIL_CALL,
         HelperId::SK_RELEASE,
         HelperId::SK_ASSIGN,
     ],

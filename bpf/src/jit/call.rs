@@ -146,6 +146,20 @@ fn checked(work: &mut Work<'_, '_>, number: Value, at: usize) -> Value {
     results[0]
 }
 
+/// The code of the program that a tail call goes to, or 0.
+pub(super) fn next_program(work: &mut Work<'_, '_>, map: Value, index: Value) -> Value {
+    let arguments = [work.run, map, index];
+    call(work, run::next_program as *const () as u64, &arguments)
+}
+
+/// Says that this program runs again: a function of its own has gone on in another.
+pub(super) fn this_program_again(work: &mut Work<'_, '_>) {
+    let address = std::ptr::from_ref(work.program) as u64;
+    let program = work.b.ins().iconst(I64, address as i64);
+    let trusted = MemFlagsData::trusted();
+    work.b.ins().store(trusted, program, work.run, offset_of!(Running, program) as i32);
+}
+
 /// What a host says of itself.
 fn of_host(work: &mut Work<'_, '_>, offset: usize) -> Value {
     let function = function(work, offset);

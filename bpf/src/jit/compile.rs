@@ -50,7 +50,7 @@ struct Call {
 }
 
 pub(super) fn compile(proof: &Proof<'_>, facts: &Facts, target: Target) -> Result<Image, JitError> {
-    let isa = processor(target)?;
+    let isa = processor(target, facts.tail_calls)?;
     let mut code = Vec::new();
     let mut starts = Vec::new();
     let mut calls = Vec::new();
@@ -107,7 +107,7 @@ fn named(index: usize, signature: Signature) -> Function {
     Function::with_name_signature(UserFuncName::user(0, index as u32), signature)
 }
 
-fn processor(target: Target) -> Result<OwnedTargetIsa, JitError> {
+fn processor(target: Target, tail_calls: bool) -> Result<OwnedTargetIsa, JitError> {
     let failed = |error: &dyn std::fmt::Display| JitError::Processor(error.to_string());
     let builder = match target {
         Target::Host => cranelift_native::builder().map_err(|error| failed(&error))?,
@@ -115,13 +115,15 @@ fn processor(target: Target) -> Result<OwnedTargetIsa, JitError> {
             isa::lookup_by_name("aarch64-unknown-linux-gnu").map_err(|error| failed(&error))?
         }
     };
-    let flags = flags().map_err(|error| failed(&error))?;
+    let flags = flags(tail_calls).map_err(|error| failed(&error))?;
     builder.finish(flags).map_err(|error| failed(&error))
 }
 
-fn flags() -> Result<Flags, SetError> {
+fn flags(tail_calls: bool) -> Result<Flags, SetError> {
     let mut flags = settings::builder();
     flags.set("opt_level", "speed")?;
+    // What Cranelift's tail calls are made with.
+    flags.set("preserve_frame_pointers", if tail_calls { "true" } else { "false" })?;
     flags.set("unwind_info", "false")?;
     // Other workers change values of maps: each load of a program is one load.
     flags.set("enable_alias_analysis", "false")?;

@@ -32,6 +32,8 @@ pub(super) struct Facts {
     pub(super) reads_sockets: bool,
     /// It has pointers to values that others may take out of their maps meanwhile.
     pub(super) holds_values: bool,
+    /// It may go on in another program.
+    pub(super) tail_calls: bool,
     /// It stores to other memory than its stack.
     stores: bool,
 }
@@ -57,12 +59,13 @@ impl Facts {
         let stores = accesses.any(|(_, op)| is_store(op.code));
         let repeats = |op: &Op| match op.code {
             Code::Call => REPEATABLE.contains(&HelperId(op.imm as u32)),
-            code => code != Code::CallRegister,
+            code => !matches!(code, Code::CallRegister | Code::TailCall),
         };
         Facts {
             functions: spans.collect(),
             context_bytes: context_bytes(program),
-            reads_sockets: proof.reads_sockets(),
+            tail_calls: ops.iter().any(|op| op.code == Code::TailCall),
+            reads_sockets: proof.reads_sockets() || ops.iter().any(|op| op.code == Code::TailCall),
             holds_values: program.maps.iter().any(|map| map.array_layout().is_none()),
             repeatable: !stores && ops.iter().all(repeats),
             stores,
@@ -127,7 +130,9 @@ fn source_of(program: &Program, block: usize, at: usize, register: u8) -> Option
             continue;
         }
         match op.code {
-            Code::Call | Code::CallLocal | Code::CallRegister if register <= 5 => return None,
+            Code::Call | Code::CallLocal | Code::CallRegister | Code::TailCall if register <= 5 => {
+                return None;
+            }
             Code::Mov64 if op.dst == register && op.src != ZERO && op.src != R10 => {
                 register = op.src
             }

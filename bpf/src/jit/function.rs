@@ -277,6 +277,7 @@ impl Work<'_, '_> {
             Atomic64 => self.atomic(op, I64),
             LdImm64 => self.immediate(op, at),
             Call => call::helper(self, op, at),
+            TailCall => self.tail_call(),
             CallRegister => call::by_register(self, op, at),
             CallLocal => self.call_local(op),
             _ => {
@@ -385,8 +386,27 @@ impl Work<'_, '_> {
         arguments.extend((1..=count).map(|number| self.register(number)));
         let called = self.b.ins().call(function, &arguments);
         let results = self.b.inst_results(called).to_vec();
+        if self.facts.tail_calls {
+            call::this_program_again(self);
+        }
         self.unless_faulted(results[1]);
         self.set_result(results[0]);
+    }
+
+    /// Goes on in another program, in the same frame, or here if there is none.
+    fn tail_call(&mut self) {
+        let (map, index) = (self.register(2), self.register(3));
+        let target = call::next_program(self, map, index);
+        let (leave, go_on) = (self.b.create_block(), self.b.create_block());
+        self.b.ins().brif(target, leave, &[], go_on, &[]);
+        self.b.switch_to_block(leave);
+        let signature = self.b.import_signature(inner_signature(0));
+        let zero = self.b.ins().iconst(I64, 0);
+        let arguments = [self.run, self.frame, self.register(1), zero];
+        self.b.ins().return_call_indirect(signature, target, &arguments);
+        self.b.switch_to_block(go_on);
+        let zero = self.b.ins().iconst(I64, 0);
+        self.set_result(zero);
     }
 
     /// Goes on, or, if a value is not zero, leaves the run.

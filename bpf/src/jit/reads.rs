@@ -81,7 +81,7 @@ fn after(op: Op, may: Registers) -> Option<Registers> {
     let without = may & !(1 << op.dst.min(15));
     match op.code {
         Code::Mov64 if op.src != ZERO && has(may, op.src) => Some(without | 1 << op.dst),
-        Code::Call | Code::CallRegister | Code::CallLocal => Some(may & !0x3f),
+        Code::Call | Code::CallRegister | Code::CallLocal | Code::TailCall => Some(may & !0x3f),
         // Spilled, or handed over: it may come back anywhere.
         code if is_store(code) && has(may, op.src) => None,
         Code::Mov64 | Code::Mov32 => Some(without),

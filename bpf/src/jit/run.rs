@@ -8,6 +8,7 @@ use super::{Compiled, pointers};
 use crate::fault::{Fault, FaultKind};
 use crate::helper::{self, HelperId, Host, SocketId};
 use crate::hook::sk_lookup::{Selection, SkLookupContext};
+use crate::interp;
 use crate::machine::{FRAME, FRAMES, Machine};
 use crate::map::Map;
 use crate::memory::Run;
@@ -23,7 +24,7 @@ pub(super) struct Running {
     /// The call under way: the helper above, the instruction below (32 bits each).
     pub(super) site: u64,
     host: *mut (),
-    program: *const Program,
+    pub(super) program: *const Program,
     context: *mut SkLookupContext,
     selection: *mut Selection,
     machine: *mut Machine,
@@ -230,6 +231,29 @@ fn key_of<'a>(map: &Map, key: &'a *const u8) -> &'a [u8] {
     // SAFETY: only compiled code calls the functions above, with the address of a key of this map
     // in memory that only this run has (its stack, or a copy), which lives as long as the call.
     unsafe { std::slice::from_raw_parts(*key, map.spec().key_size as usize) }
+}
+
+/// `bpf_tail_call`: the code of the program at an index, which runs from now on, or 0.
+pub(super) extern "C" fn next_program(running: &mut Running, map: &Map, index: u64) -> u64 {
+    // SAFETY: as in `Running::with`.
+    let machine = unsafe { &mut *running.machine };
+    // SAFETY: as above.
+    let program = unsafe { &*running.program };
+    // The run is pinned already, since the program has a map that is no array of values.
+    let guard = crossbeam_epoch::pin();
+    let calls = machine.tail_calls;
+    let next = interp::next_program(program, map, index, machine, &guard);
+    let Some((next, code)) = next.and_then(|next| Some((next, next.compiled.get()?))) else {
+        // A program that is not compiled cannot be jumped to.
+        machine.tail_calls = calls;
+        return 0;
+    };
+    machine.inputs.context_bytes |= code.facts.context_bytes;
+    machine.dirty.fill(0);
+    running.program = next;
+    running.reads_sockets |= code.facts.reads_sockets;
+    // The program itself comes first in its code.
+    code.code().as_ptr() as u64
 }
 
 /// `bpf_sk_release`; 1 when the run is over.
