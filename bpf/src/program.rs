@@ -102,6 +102,7 @@ impl Object {
             .iter()
             .map(|spec| Program::load(spec, &maps, self.is_gpl_compatible()).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
+        self.fill(&maps, &programs, &options.reuse)?;
         Ok(Loaded { programs, maps })
     }
 }

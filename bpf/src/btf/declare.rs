@@ -70,9 +70,12 @@ impl Btf {
             Kind::Const(to) => self.qualifier("const", *to, inner, depth, left),
             Kind::Volatile(to) => self.qualifier("volatile", *to, inner, depth, left),
             Kind::Restrict(to) => self.qualifier("restrict", *to, inner, depth, left),
-            Kind::TypeTag(to) => {
-                let tag = format!("__attribute__((btf_type_tag(\"{name}\")))");
-                self.qualifier(&tag, *to, inner, depth, left)
+            Kind::TypeTag { type_id, is_attribute } => {
+                let tag = match is_attribute {
+                    true => format!("__attribute__(({name}))"),
+                    false => format!("__attribute__((btf_type_tag(\"{name}\")))"),
+                };
+                self.qualifier(&tag, *type_id, inner, depth, left)
             }
             Kind::Function { prototype, .. } => {
                 self.declarator(*prototype, beside(name, &inner), depth, left)

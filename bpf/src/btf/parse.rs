@@ -131,9 +131,10 @@ fn read_type(reader: &mut Reader<'_>) -> Option<Type> {
             Kind::DeclTag {
                 type_id: size_or_type,
                 component: (component != u32::MAX).then_some(component),
+                is_attribute: flag,
             }
         }
-        18 => Kind::TypeTag(size_or_type),
+        18 => Kind::TypeTag { type_id: size_or_type, is_attribute: flag },
         19 => {
             let read = |[name, low, high]: [u32; 3]| Enumerator {
                 name,

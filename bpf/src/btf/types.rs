@@ -66,9 +66,16 @@ pub enum Kind {
         type_id: u32,
         /// The member or the parameter; `None` is the declaration itself.
         component: Option<u32>,
+        /// Is the text a whole attribute rather than a tag's (`kind_flag`)?
+        is_attribute: bool,
     },
     /// An attribute of a type; its name is the attribute's text.
-    TypeTag(u32),
+    TypeTag {
+        /// The type.
+        type_id: u32,
+        /// Is the text a whole attribute rather than a tag's (`kind_flag`)?
+        is_attribute: bool,
+    },
 }
 
 /// An integer (`BTF_KIND_INT`).
@@ -231,7 +238,7 @@ impl Kind {
             Kind::Section(_) => 15,
             Kind::Float(_) => 16,
             Kind::DeclTag { .. } => 17,
-            Kind::TypeTag(_) => 18,
+            Kind::TypeTag { .. } => 18,
         }
     }
 
@@ -246,9 +253,8 @@ impl Kind {
     /// The type that a qualifier or a type tag stands for (`btf_is_mod`).
     pub fn qualified(&self) -> Option<u32> {
         match self {
-            Kind::Volatile(of) | Kind::Const(of) | Kind::Restrict(of) | Kind::TypeTag(of) => {
-                Some(*of)
-            }
+            Kind::Volatile(of) | Kind::Const(of) | Kind::Restrict(of) => Some(*of),
+            Kind::TypeTag { type_id, .. } => Some(*type_id),
             _ => None,
         }
     }

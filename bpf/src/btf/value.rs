@@ -64,6 +64,7 @@ impl Writer<'_> {
         let btf = self.btf;
         let id = btf.resolve_id(id).ok_or(unknown)?;
         match btf.kind(id).ok_or(unknown)? {
+            Kind::Int(Int { size: 0, .. }) => return Err(unknown),
             Kind::Int(int) => self.int(*int, 0, int.bits, bytes(data, int.size, id)?),
             Kind::Enum(of) => self.enumerator(of, bytes(data, of.size, id)?),
             Kind::Pointer(_) => {

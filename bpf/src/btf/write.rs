@@ -59,8 +59,7 @@ fn write_type(of: &Type, bytes: &mut Vec<u8>) {
         | Kind::Typedef(to)
         | Kind::Volatile(to)
         | Kind::Const(to)
-        | Kind::Restrict(to)
-        | Kind::TypeTag(to) => head(0, false, *to),
+        | Kind::Restrict(to) => head(0, false, *to),
         Kind::Array(array) => {
             head(0, false, 0);
             put(bytes, &[array.element, array.index, array.count]);
@@ -94,8 +93,9 @@ fn write_type(of: &Type, bytes: &mut Vec<u8>) {
             of.variables.iter().for_each(|one| put(bytes, &[one.type_id, one.offset, one.size]));
         }
         Kind::Float(size) => head(0, false, *size),
-        Kind::DeclTag { type_id, component } => {
-            head(0, false, *type_id);
+        Kind::TypeTag { type_id, is_attribute } => head(0, *is_attribute, *type_id),
+        Kind::DeclTag { type_id, component, is_attribute } => {
+            head(0, *is_attribute, *type_id);
             put(bytes, &[component.unwrap_or(u32::MAX)]);
         }
     }

@@ -28,7 +28,13 @@ pub(super) enum Extern {
     /// A byte of the `.kconfig` map's value.
     Kconfig(u32),
     /// A function of the kernel's: its `FUNC` in the object's BTF, and in the target's.
-    Function { local: u32, target: Option<u32>, is_weak: bool },
+    Function {
+        local: u32,
+        target: Option<u32>,
+        is_weak: bool,
+        /// Its place among all externs, by which libbpf names one that is not there.
+        index: u32,
+    },
     /// A variable with a type: its `VAR` in the target's BTF.
     Variable(u32),
     /// An address; 0 for a weak one that is not there.
@@ -81,8 +87,20 @@ pub(super) fn read(
             _ => {}
         }
     }
+    number(&mut externs, wanted.len() as u32);
     place(btf, wanted, options, &mut externs)?;
     Ok(externs)
+}
+
+/// Symbols are counted by name, behind the `.kconfig` values.
+fn number(externs: &mut Externs, values: u32) {
+    let mut found: Vec<_> = externs.by_name.iter_mut().collect();
+    found.sort_by(|one, other| one.0.cmp(other.0));
+    for (at, (_, found)) in (values..).zip(found) {
+        if let Extern::Function { index, .. } = found {
+            *index = at;
+        }
+    }
 }
 
 fn fail(section: &str, symbol: &str, reason: &'static str) -> ObjectError {
@@ -120,7 +138,7 @@ fn kernel_symbol(
             if options.target.is_some() && target.is_none() && !is_weak {
                 return Err("the target has no such function");
             }
-            Ok(Extern::Function { local: id, target, is_weak })
+            Ok(Extern::Function { local: id, target, is_weak, index: 0 })
         }
         Some(Kind::Variable { type_id, .. }) => {
             let is_typed = !matches!(btf.resolve(*type_id).map(|of| &of.kind), Some(Kind::Void));

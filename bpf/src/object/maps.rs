@@ -24,12 +24,8 @@ pub struct MapDefinition {
     pub key_type: u32,
     /// The value's; that of global data is its `DATASEC`.
     pub value_type: u32,
-    /// `map_extra`: the number of a bloom filter's hashes.
-    pub extra: u64,
     /// `numa_node`.
     pub numa_node: Option<u32>,
-    /// What the maps in a map of maps are like.
-    pub inner: Option<Box<MapSpec>>,
     /// What a map of maps or a program array starts with, by key.
     pub slots: Vec<(u32, MapSlot)>,
 }
@@ -178,7 +174,7 @@ fn definition(
             "pinning" => return Err("inner maps cannot be pinned"),
             "numa_node" => more.numa_node = Some(number()?),
             "map_extra" => {
-                more.extra = long(btf, member).ok_or("a number is not made by __ulong()")?;
+                spec.extra = long(btf, member).ok_or("a number is not made by __ulong()")?;
             }
             "key_size" => agree(&mut spec.key_size, number()?)?,
             "value_size" => agree(&mut spec.value_size, number()?)?,
@@ -189,9 +185,10 @@ fn definition(
             "value" => {
                 more.value_type = pointee(btf, member)?;
                 agree(&mut spec.value_size, size(btf, more.value_type)?)?;
+                spec.lock_at = lock(btf, more.value_type);
             }
             "values" if is_outer => {
-                more.inner = values(btf, name, spec.map_type.number(), member)?;
+                spec.inner = values(btf, name, spec.map_type.number(), member)?;
                 agree(&mut spec.value_size, 4)?;
             }
             "values" => return Err("maps in maps in maps"),
@@ -294,6 +291,16 @@ fn pointee(btf: &Btf, member: &Member) -> Result<u32, &'static str> {
         Some(Kind::Pointer(to)) => Ok(*to),
         _ => Err("a type is not made by __type()"),
     }
+}
+
+/// Where a value's `struct bpf_spin_lock` is, in bytes.
+fn lock(btf: &Btf, id: u32) -> Option<u32> {
+    let members = &btf.resolve(id)?.kind.composite()?.members;
+    let is_lock = |member: &&Member| {
+        let of = btf.resolve(member.type_id);
+        of.is_some_and(|of| btf.name(of.name) == "bpf_spin_lock" && of.kind.composite().is_some())
+    };
+    members.iter().find(is_lock).map(|member| member.bit_offset / 8)
 }
 
 fn size(btf: &Btf, id: u32) -> Result<u32, &'static str> {

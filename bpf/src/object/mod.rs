@@ -4,6 +4,7 @@
 mod core;
 mod elf;
 mod externs;
+mod fill;
 mod fixup;
 mod maps;
 mod pin;

@@ -392,18 +392,17 @@ impl<'a> Linker<'a> {
         if let Some(symbol) = symbol.filter(|symbol| symbol.is_undefined && !symbol.name.is_empty())
         {
             let found = self.sources.externs.by_name.get(symbol.name);
-            let Some(Extern::Function { local, target, is_weak }) = found else {
+            let Some(Extern::Function { local, target, is_weak, index }) = found else {
                 return Err((symbol.name, "extern function that is not declared in .ksyms"));
             };
             let is_missing = target.is_none() && *is_weak;
-            let nth = linking.kfuncs.len() as i32;
             let insn = &mut linking.insns[at];
             (insn.src, insn.offset) = (PSEUDO_KFUNC_CALL, 0);
             insn.imm = match target {
                 Some(id) => *id as i32,
                 None if is_missing => {
                     insn.src = 0;
-                    MISSING_KFUNC + nth
+                    MISSING_KFUNC.wrapping_add_unsigned(*index)
                 }
                 None => 0,
             };
