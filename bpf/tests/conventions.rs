@@ -34,6 +34,30 @@ fn maps_have_templates_and_initial_values() {
     assert_eq!(btf.size(first.value_type), Some(8));
 }
 
+/// libbpf's own table, by asking it. (Ours also takes older names with a suffix: `sk_lookup/x`.)
+#[test]
+fn section_names_stand_for_what_libbpf_says() {
+    const NAMES: &str = "socket sk_reuseport sk_reuseport/migrate tc tc/ingress tc/egress \
+        tcx/ingress tcx/egress classifier action raw_tp/x raw_tracepoint/x raw_tp.w/x \
+        raw_tracepoint.w/x tp_btf/x fentry/x fentry.s/x fmod_ret/x fexit/x fexit.s/x freplace/x \
+        iter/tcp iter.s/tcp syscall xdp xdp/devmap xdp/cpumap xdp.frags xdp.frags/devmap \
+        xdp.frags/cpumap sockops sk_skb sk_skb/stream_parser sk_skb/stream_verdict sk_skb/verdict \
+        sk_msg flow_dissector cgroup/sysctl cgroup/getsockopt cgroup/setsockopt \
+        cgroup_skb/ingress cgroup_skb/egress cgroup/skb cgroup/bind4 cgroup/bind6 \
+        cgroup/connect4 cgroup/connect6 struct_ops/x struct_ops.s/x struct_ops sk_lookup \
+        ?sk_lookup nothing xdpx";
+    for name in NAMES.split_whitespace() {
+        let text = std::ffi::CString::new(name.trim_start_matches('?')).unwrap();
+        let (mut program, mut attach) = (0, 0);
+        // SAFETY: the name ends in a NUL; both numbers are written to, or nothing is.
+        let known = unsafe {
+            libbpf_sys::libbpf_prog_type_by_name(text.as_ptr(), &mut program, &mut attach)
+        } == 0;
+        let ours = SectionName::parse(name).map(|of| (of.program_type, of.attach_type));
+        assert_eq!(ours, known.then_some((program, attach)), "{name}");
+    }
+}
+
 #[test]
 fn struct_ops_keep_their_type_their_bytes_and_their_programs() {
     let object = conventions();

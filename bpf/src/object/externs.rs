@@ -66,6 +66,11 @@ pub(super) fn read(
     let mut externs = Externs::default();
     let Some(btf) = btf else { return Ok(externs) };
     let declared = declared(btf);
+    let has_symbols = declared.values().any(|(section, _)| *section == ".ksyms");
+    let target = match options.target {
+        Some(target) if has_symbols => named(target),
+        _ => Named::default(),
+    };
     let mut wanted = Vec::new();
     for symbol in elf.symbols.iter().filter(|symbol| symbol.is_undefined) {
         let Some((section, id)) = declared.get(symbol.name) else { continue };
@@ -81,7 +86,7 @@ pub(super) fn read(
                 wanted.push(Wanted { name: symbol.name, type_id: *type_id, size, align, is_weak });
             }
             (".ksyms", Some(_)) => {
-                let found = kernel_symbol(btf, *id, symbol, options).map_err(fail)?;
+                let found = kernel_symbol(btf, *id, symbol, options, &target).map_err(fail)?;
                 externs.by_name.insert(symbol.name.to_owned(), found);
             }
             _ => {}
@@ -124,17 +129,38 @@ fn declared(btf: &Btf) -> HashMap<&str, (&str, u32)> {
     declared
 }
 
+/// The target's functions and variables.
+#[derive(Default)]
+struct Named<'a> {
+    functions: HashMap<&'a str, u32>,
+    variables: HashMap<&'a str, u32>,
+}
+
+fn named(target: &Btf) -> Named<'_> {
+    let mut named = Named::default();
+    for (id, of) in target.types() {
+        let all = match of.kind {
+            Kind::Function { .. } => &mut named.functions,
+            Kind::Variable { .. } => &mut named.variables,
+            _ => continue,
+        };
+        // The first of several, as libbpf finds it.
+        all.entry(target.name(of.name)).or_insert(id);
+    }
+    named
+}
+
 fn kernel_symbol(
     btf: &Btf,
     id: u32,
     symbol: &Symbol<'_>,
     options: &ParseOptions<'_>,
+    target: &Named<'_>,
 ) -> Result<Extern, &'static str> {
     let is_weak = symbol.is_weak;
     match btf.kind(id) {
         Some(Kind::Function { .. }) => {
-            let is_function = |kind: &Kind| matches!(kind, Kind::Function { .. });
-            let target = options.target.and_then(|btf| btf.by_name(symbol.name, is_function));
+            let target = target.functions.get(symbol.name).copied();
             if options.target.is_some() && target.is_none() && !is_weak {
                 return Err("the target has no such function");
             }
@@ -142,15 +168,11 @@ fn kernel_symbol(
         }
         Some(Kind::Variable { type_id, .. }) => {
             let is_typed = !matches!(btf.resolve(*type_id).map(|of| &of.kind), Some(Kind::Void));
-            let is_variable = |kind: &Kind| matches!(kind, Kind::Variable { .. });
             if let Some(address) = options.ksyms.get(symbol.name) {
                 return Ok(Extern::Address(*address));
             }
-            if is_typed
-                && let Some(target) = options.target
-                && let Some(id) = target.by_name(symbol.name, is_variable)
-            {
-                return Ok(Extern::Variable(id));
+            if let Some(id) = target.variables.get(symbol.name).filter(|_| is_typed) {
+                return Ok(Extern::Variable(*id));
             }
             if is_weak { Ok(Extern::Address(0)) } else { Err("the target has no such variable") }
         }

@@ -12,10 +12,12 @@ pub(super) fn sections(btf: &mut Btf, elf: &Elf<'_>) {
         .iter()
         .filter_map(|symbol| Some(((symbol.section?, symbol.name), symbol.address)))
         .collect();
+    let sections: HashMap<&str, _> =
+        elf.sections.iter().rev().map(|section| (section.name, section)).collect();
     let mut found = Vec::new();
     for (id, of) in btf.types() {
         let Kind::Section(section) = &of.kind else { continue };
-        let Some(of) = elf.section(btf.name(of.name)) else { continue };
+        let Some(of) = sections.get(btf.name(of.name)) else { continue };
         let size = u32::try_from(of.size).unwrap_or(u32::MAX);
         let mut filled = section.clone();
         filled.size = size;

@@ -72,7 +72,7 @@ impl RelocationKind {
 }
 
 /// Most steps that comparing types may take for one object. Hostile types could ask for any number.
-const MAX_STEPS: usize = 1 << 22;
+const MAX_STEPS: usize = 1 << 26;
 
 /// The types of an object and of the target, and what was found out about them.
 pub(super) struct Core<'a> {
@@ -129,6 +129,7 @@ impl<'a> Core<'a> {
         let candidates = self.by_name.get(essential(name)).cloned().unwrap_or_default();
         let mut found: Option<(u32, Outcome)> = None;
         for candidate in candidates {
+            self.spend()?;
             let is_alike = target_btf.kind(candidate).is_some_and(|kind| alike(&root.kind, kind));
             if !is_alike {
                 continue;

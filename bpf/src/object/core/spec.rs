@@ -131,10 +131,13 @@ impl Core<'_> {
                 };
                 Ok(found.then_some(spec))
             }
-            Subject::Enumerator => Ok(self.enumerator(local, target, candidate).map(|step| {
-                spec.steps.push(step);
-                spec
-            })),
+            Subject::Enumerator => {
+                let step = self.enumerator(local, target, candidate)?;
+                Ok(step.map(|step| {
+                    spec.steps.push(step);
+                    spec
+                }))
+            }
             Subject::Field => {
                 let found = self.field(local, target, candidate, &mut spec)?;
                 Ok(found.then_some(spec))
@@ -142,15 +145,25 @@ impl Core<'_> {
         }
     }
 
-    fn enumerator(&self, local: &Spec, target: &Btf, candidate: u32) -> Option<Step> {
-        let wanted = local.steps.first()?;
-        let Kind::Enum(of) = self.local.kind(wanted.type_id)? else { return None };
-        let name = self.local.name(of.enumerators.get(wanted.index as usize)?.name);
-        let type_id = target.resolve_id(candidate)?;
-        let Kind::Enum(of) = target.kind(type_id)? else { return None };
-        let is_it = |name_at: u32| essential(target.name(name_at)) == essential(name);
-        let index = of.enumerators.iter().position(|one| is_it(one.name))? as u32;
-        Some(Step { type_id, index, is_named: true })
+    fn enumerator(
+        &mut self,
+        local: &Spec,
+        target: &Btf,
+        candidate: u32,
+    ) -> Result<Option<Step>, &'static str> {
+        let Some(wanted) = local.steps.first() else { return Ok(None) };
+        let Some(Kind::Enum(of)) = self.local.kind(wanted.type_id) else { return Ok(None) };
+        let Some(one) = of.enumerators.get(wanted.index as usize) else { return Ok(None) };
+        let name = essential(self.local.name(one.name));
+        let Some(type_id) = target.resolve_id(candidate) else { return Ok(None) };
+        let Some(Kind::Enum(of)) = target.kind(type_id) else { return Ok(None) };
+        for (index, one) in (0..).zip(&of.enumerators) {
+            self.spend()?;
+            if essential(target.name(one.name)) == name {
+                return Ok(Some(Step { type_id, index, is_named: true }));
+            }
+        }
+        Ok(None)
     }
 
     fn field(
