@@ -107,12 +107,7 @@ impl Core<'_> {
                     return Ok(one == two);
                 }
                 (Kind::Forward { is_union }, two) => {
-                    let same = match two {
-                        Kind::Struct(_) => !is_union,
-                        Kind::Union(_) => *is_union,
-                        _ => false,
-                    };
-                    return Ok(behind && same);
+                    return Ok(behind && declares(*is_union, two));
                 }
                 (Kind::Enum(one), Kind::Enum(two)) => return self.enums_match(target, one, two),
                 (Kind::Struct(one), Kind::Struct(two)) | (Kind::Union(one), Kind::Union(two)) => {
@@ -203,6 +198,15 @@ impl Core<'_> {
             }
         }
         Ok(true)
+    }
+}
+
+/// Is a kind what `struct x;` or `union x;` declares?
+fn declares(is_union: bool, kind: &Kind) -> bool {
+    match kind {
+        Kind::Struct(_) => !is_union,
+        Kind::Union(_) => is_union,
+        _ => false,
     }
 }
 
