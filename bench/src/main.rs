@@ -5,6 +5,7 @@
 
 mod figures;
 mod flood;
+mod maps;
 mod packet;
 mod plot;
 mod rx;
@@ -26,6 +27,8 @@ enum Command {
     /// Sends: started by `rx`, in the sender's namespace.
     #[command(hide = true)]
     Flood(flood::Arguments),
+    /// Nanoseconds a lookup, update and deletion of each type of map, beside the kernel's.
+    Maps(maps::Arguments),
     /// Packets a second from a flood: Weir, the kernel, and what AF_XDP gives at most.
     Rx(rx::Arguments),
 }
@@ -34,6 +37,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Packet(arguments) => packet::run(&arguments),
         Command::Flood(arguments) => flood::run(&arguments),
+        Command::Maps(arguments) => maps::run(&arguments),
         Command::Rx(arguments) => rx::run(&arguments),
     }
 }

@@ -58,8 +58,11 @@ impl Bloom {
     fn bits_of(&self, value: &[u8]) -> impl Iterator<Item = u64> {
         let hash = with_key!(value, |key| key.hash(self.seed));
         let step = hash.rotate_left(32) | 1;
-        (0..u64::from(self.hashes))
-            .map(move |i| hash.wrapping_add(i.wrapping_mul(step)) & self.mask)
+        let mut at = hash;
+        (0..self.hashes).map(move |_| {
+            at = at.wrapping_add(step);
+            at & self.mask
+        })
     }
 }
 

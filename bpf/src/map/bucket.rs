@@ -143,13 +143,18 @@ impl Buckets {
             last = line;
         }
         let slot = self.elements(last).rposition(|element| element != 0).unwrap_or(0);
-        // The last entry fills the gap, and is in both places until the sequence has changed.
-        let (tag, element) = self.entry(last, slot);
-        if (last, slot) != (place.line, place.slot) {
+        if (last, slot) == (place.line, place.slot) {
+            // Whoever begins to read after the change does not see the entry, nor what becomes of
+            // its element.
+            self.set(last, slot, 0, 0);
+            self.change(bucket);
+        } else {
+            // The last entry fills the gap, and is in both places until the sequence has changed.
+            let (tag, element) = self.entry(last, slot);
             self.set(place.line, place.slot, tag, element);
+            self.change(bucket);
+            self.set(last, slot, 0, 0);
         }
-        self.change(bucket);
-        self.set(last, slot, 0, 0);
         if let Some(before) = before.filter(|_| slot == 0) {
             let head = &self.lines.line(before)[0];
             head.store(head.load(Relaxed) & 0xffff_ffff, Release);
@@ -222,7 +227,7 @@ fn tag(hash: u64) -> u64 {
 
 #[inline(always)]
 fn element_in(line: &[AtomicU64; LINE], slot: usize) -> u32 {
-    (line[3 + (slot / 2 & 3)].load(Relaxed) >> (slot % 2 * 32)) as u32
+    (line[3 + ((slot / 2) & 3)].load(Relaxed) >> (slot % 2 * 32)) as u32
 }
 
 #[inline(always)]

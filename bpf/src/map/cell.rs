@@ -12,6 +12,8 @@ use crate::errno::Errno;
 
 /// Bytes a cell.
 const WORD: usize = 8;
+/// Bytes of an allocation that is worth huge pages: two of them.
+const HUGE_FROM: usize = 4 << 20;
 /// Cells a cache line.
 pub(crate) const LINE: usize = 8;
 
@@ -42,6 +44,7 @@ impl Cells {
         assert!(skip < LINE * WORD, "memory can be aligned");
         // SAFETY: less than a line is skipped, for which there is room.
         let first = unsafe { allocation.add(skip) }.cast::<AtomicU64>();
+        ask_for_huge_pages(allocation, layout.size());
         Ok(Cells { first, count, allocation, layout })
     }
 
@@ -184,6 +187,19 @@ impl Drop for Cells {
         // SAFETY: allocated in `zeroed` with this layout, and owned.
         unsafe { dealloc(self.allocation.as_ptr(), self.layout) };
     }
+}
+
+/// Entries are met at random, so that most of the time of a large map would go into finding pages.
+fn ask_for_huge_pages(memory: NonNull<u8>, size: usize) {
+    const PAGE: usize = 4096;
+    if size < HUGE_FROM {
+        return;
+    }
+    let skip = memory.as_ptr().align_offset(PAGE);
+    let whole = (size - skip) & !(PAGE - 1);
+    // SAFETY: whole pages inside of the allocation; the advice changes nothing that is in them. Its
+    // answer does not matter: small pages do as well.
+    unsafe { libc::madvise(memory.as_ptr().wrapping_add(skip).cast(), whole, libc::MADV_HUGEPAGE) };
 }
 
 #[cfg(test)]

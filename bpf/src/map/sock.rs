@@ -17,7 +17,7 @@ pub(crate) enum SockTable {
     /// By index.
     Map { slots: Cells, size: u32 },
     /// By key.
-    Hash(Hash),
+    Hash(Box<Hash>),
 }
 
 pub(crate) struct Sock {
@@ -41,7 +41,7 @@ impl Sock {
             evicts: false,
             lock_at: None,
         })?;
-        Ok(Sock::of(SockTable::Hash(hash)))
+        Ok(Sock::of(SockTable::Hash(Box::new(hash))))
     }
 
     fn of(table: SockTable) -> Sock {
