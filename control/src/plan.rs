@@ -67,6 +67,7 @@ fn restart_only(old: &Config, new: &Config) -> Result<(), Problems> {
     refuse(old.device != new.device, "`device`", Some(new.device.line));
     refuse(old.cores != new.cores, "`worker.cores`", new.cores.as_ref().map(|cores| cores.line));
     refuse(old.idle != new.idle, "`worker.idle`", None);
+    refuse(old.engine != new.engine, "`worker.engine`", None);
     refuse(old.verdict_cache != new.verdict_cache, "`worker.verdict_cache`", None);
     refuse(old.sockets_max != new.sockets_max, "`limits.sockets`", None);
     refuse(old.control_socket != new.control_socket, "`control.socket`", None);

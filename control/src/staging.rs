@@ -34,7 +34,7 @@ pub fn rehearse(config: &Config) -> Result<(), Problems> {
             problems.push(config.problem(socket.line, reason, "mend `address` or `limits`"));
         }
     }
-    let mut steering = Steering::new(1);
+    let mut steering = Steering::new(1, config.engine);
     match stage(config, &mut steering) {
         Ok(staged) => {
             if let Err(more) = staged.fill(config, |name| registry.by_name(name)) {

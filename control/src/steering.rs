@@ -4,8 +4,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use weir_bpf::jit::CompileError;
 use weir_bpf::object::Object;
-use weir_bpf::{Errno, LoadOptions, Map, MapType, Program, SocketId};
+use weir_bpf::verifier::VerifyOptions;
+use weir_bpf::{Engine, Errno, LoadOptions, Loaded, Map, MapType, Program, SocketId};
 use weir_dataplane::limits::PROGRAMS;
 use weir_dataplane::mailbox::{Attached, ProgramList};
 
@@ -35,6 +37,9 @@ pub enum SteeringError {
     /// One of its programs or maps cannot be loaded.
     #[error("object {0} cannot be loaded: {1}")]
     Load(String, String),
+    /// The verifier does not let one of its programs through.
+    #[error("object {0}: program {1} is not safe: {2}")]
+    Unsafe(String, String, Box<weir_bpf::verifier::Rejected>),
     /// Too many objects.
     #[error("{OBJECTS_MAX} objects are loaded already (E2BIG)")]
     TooManyObjects,
@@ -103,6 +108,10 @@ impl SteeringError {
             SteeringError::BadObject(..) | SteeringError::Load(..) => {
                 "build it with clang -O2 -g -target bpf, by libbpf's conventions"
             }
+            SteeringError::Unsafe(..) => {
+                "`weir verify FILE --log 1` shows the way there; `worker.engine = \"interpreter\"` \
+                 runs it unproved, with every access checked"
+            }
             SteeringError::TooManyObjects | SteeringError::TooManyLinks => {
                 "detach or unload what is not used"
             }
@@ -162,6 +171,7 @@ pub enum Value {
 /// See the module.
 #[derive(Debug)]
 pub struct Steering {
+    engine: Engine,
     workers: usize,
     objects: Vec<LoadedObject>,
     links: Vec<Link>,
@@ -171,11 +181,28 @@ pub struct Steering {
     next_link: u64,
 }
 
+/// Proves and compiles all programs of an object. Where no machine code can be made for this
+/// processor, the interpreter runs them.
+fn compile(source: &str, loaded: &Loaded) -> Result<(), SteeringError> {
+    match loaded.compile(&VerifyOptions::default()) {
+        Err(CompileError::Rejected { program, rejected }) => {
+            Err(SteeringError::Unsafe(source.into(), program, rejected))
+        }
+        Err(error) => {
+            tracing::warn!(%error, source, "not compiled: the interpreter runs it");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
 impl Steering {
-    /// Nothing loaded; per-CPU maps will have a value for each of `workers`.
-    pub fn new(workers: usize) -> Steering {
+    /// Nothing loaded; per-CPU maps will have a value for each of `workers`, and programs will run
+    /// on that engine.
+    pub fn new(workers: usize, engine: Engine) -> Steering {
         Steering {
             workers,
+            engine,
             objects: Vec::new(),
             links: Vec::new(),
             next_object: 1,
@@ -204,6 +231,9 @@ impl Steering {
         let loaded = object
             .load(&options)
             .map_err(|error| SteeringError::Load(source.into(), error.to_string()))?;
+        if self.engine == Engine::Jit {
+            compile(source, &loaded)?;
+        }
         let id = take(&mut self.next_object);
         let programs =
             loaded.programs.into_iter().map(|p| (take(&mut self.next_program), p)).collect();

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 use support::Bed as Weir;
+use weir_bpf::verifier::VerifyOptions;
 use weir_bpf::{LoadOptions, Object};
 use weir_dataplane::mailbox::{Attached, Command, ProgramList};
 use weir_dataplane::socket::SocketId;
@@ -195,8 +196,8 @@ fn the_same_socket_or_the_same_refusal() {
     prepare(&bed);
     for case in CASES {
         let (of_kernel, kernel_memory) = in_kernel(&bed, case);
-        for verdict_cache in [false, true] {
-            let (of_weir, weir_memory) = in_weir(case, verdict_cache);
+        for (verdict_cache, jit) in [(false, false), (true, false), (false, true), (true, true)] {
+            let (of_weir, weir_memory) = in_weir(case, verdict_cache, jit);
             for (datagram, outcomes) in case.datagrams.iter().zip(of_kernel.iter().zip(&of_weir)) {
                 let (expected, got) = outcomes;
                 assert_eq!(got, expected, "{}: {datagram:?}, the kernel's beside ours", case.name);
@@ -314,13 +315,16 @@ fn peer_address(to: &SocketAddr) -> std::net::IpAddr {
     if to.is_ipv4() { "10.77.0.2".parse().unwrap() } else { "fd77::2".parse().unwrap() }
 }
 
-fn in_weir(case: &Case, verdict_cache: bool) -> (Vec<Outcome>, Memory) {
+fn in_weir(case: &Case, verdict_cache: bool, jit: bool) -> (Vec<Outcome>, Memory) {
     let mut weir = Weir::with_verdict_cache(verdict_cache);
     let sockets: Vec<(&'static str, SocketId)> = (case.sockets.iter())
         .map(|(name, local, remote)| (*name, weir.open(name, local, *remote)))
         .collect();
     let object = Object::parse(case.object).unwrap();
     let loaded = object.load(&LoadOptions { cpus: 1, ..LoadOptions::default() }).unwrap();
+    if jit {
+        loaded.compile(&VerifyOptions::default()).unwrap();
+    }
     let map = |name: &str| loaded.maps.iter().find(|map| map.spec().name == name).unwrap();
     for (index, name) in case.sockmap {
         let (_, id) = sockets.iter().find(|(known, _)| known == name).unwrap();

@@ -12,6 +12,7 @@ mod ss;
 mod stats;
 mod table;
 mod trouble;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -49,6 +50,8 @@ enum Verb {
     Run(run::Run),
     /// Check a configuration without running it.
     Check(check::Check),
+    /// Prove an object's programs safe, or say why not.
+    Verify(verify::Verify),
     /// Show what has been counted.
     Stats(stats::Stats),
     /// Show the sockets.
@@ -72,6 +75,7 @@ pub fn main() -> ExitCode {
     let result = match cli.verb {
         Verb::Run(verb) => verb.run(),
         Verb::Check(verb) => verb.run(global),
+        Verb::Verify(verb) => verb.run(global),
         Verb::Stats(verb) => verb.run(global),
         Verb::Ss(verb) => verb.run(global),
         Verb::Prog(verb) => verb.run(global),

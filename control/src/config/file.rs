@@ -67,6 +67,17 @@ pub enum Idle {
     Interrupt,
 }
 
+/// What runs programs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Engine {
+    /// Machine code, of programs that the verifier has proved safe.
+    #[default]
+    Jit,
+    /// The interpreter, which checks every access as it happens, and needs no proof.
+    Interpreter,
+}
+
 /// `[device]`
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -109,6 +120,8 @@ pub struct Worker {
     pub cores: Option<Spanned<Vec<usize>>>,
     /// How it waits.
     pub idle: Option<Idle>,
+    /// What runs programs; compiled ones if absent.
+    pub engine: Option<Engine>,
     /// Whether what programs say is kept for like packets; it is if absent.
     pub verdict_cache: Option<bool>,
 }

@@ -176,6 +176,8 @@ pub struct Config {
     pub cores: Option<At<Vec<usize>>>,
     /// How workers wait.
     pub idle: Idle,
+    /// What runs programs.
+    pub engine: weir_bpf::Engine,
     /// Whether what programs say is kept for like packets.
     pub verdict_cache: bool,
     /// Sockets that may be open at once.

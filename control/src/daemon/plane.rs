@@ -74,7 +74,7 @@ impl Plane {
         };
         let mut plane = Plane {
             registry: Registry::new(config.sockets_max),
-            steering: Steering::new(fleet.len()),
+            steering: Steering::new(fleet.len(), config.engine),
             fleet,
             started: Instant::now(),
             reloaded: Reloaded { success: true, at: SystemTime::now() },

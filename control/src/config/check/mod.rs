@@ -45,6 +45,10 @@ pub(super) fn check(path: &Path, text: &str, file: File) -> Result<Config, Probl
             device: At { value: device, line: device_line },
             cores,
             idle: worker.idle.unwrap_or_default(),
+            engine: match worker.engine.unwrap_or_default() {
+                file::Engine::Jit => weir_bpf::Engine::Jit,
+                file::Engine::Interpreter => weir_bpf::Engine::Interpreter,
+            },
             verdict_cache: worker.verdict_cache.unwrap_or(true),
             sockets_max,
             control_socket,
