@@ -5,3 +5,4 @@ mod differential;
 mod kernel;
 mod random;
 mod recorded;
+mod soundness;
