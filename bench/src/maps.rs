@@ -283,7 +283,7 @@ impl Pair {
         let mut state = seed.wrapping_mul(MULTIPLIER) ^ 0x5555;
         let mut next = || {
             state = state.wrapping_mul(MULTIPLIER).wrapping_add(INCREMENT);
-            kind.key((state >> 32) * entries >> 32)
+            kind.key(((state >> 32) * entries) >> 32)
         };
         let size = self.weir.spec().key_size as usize;
         let begun = cpu_time()?;

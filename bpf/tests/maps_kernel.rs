@@ -344,12 +344,13 @@ fn batch_entry(spec: &MapSpec, i: u32, size: usize) -> (Vec<u8>, Vec<u8>) {
     (key, value)
 }
 
-type Found = (Vec<(Vec<u8>, Vec<u8>)>, Option<Vec<u8>>);
+type Entries = Vec<(Vec<u8>, Vec<u8>)>;
+type Found = (Entries, Option<Vec<u8>>);
 
 /// All entries, in order of their keys.
 fn all_batches(
     mut lookup: impl FnMut(Option<&[u8]>) -> Result<Found, Errno>,
-) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Errno> {
+) -> Result<Entries, Errno> {
     let mut all = Vec::new();
     let mut from: Option<Vec<u8>> = None;
     for _ in 0..100 {

@@ -93,16 +93,15 @@ impl KernelMap {
     }
 
     pub fn id(&self) -> u32 {
-        let info = [0_u32; 64];
+        let mut info = [0_u32; 64];
         let mut attributes = Attributes::new();
         attributes.0[0] = self.fd.as_raw_fd() as u32;
         attributes.0[1] = 256;
-        attributes.pointer(2, info.as_ptr().cast());
+        attributes.pointer(2, info.as_mut_ptr().cast());
         // SAFETY: there are 256 bytes for struct bpf_map_info.
         unsafe { attributes.call(INFO_BY_FD, 16) }.unwrap();
-        // The kernel has written it: read it as memory that changed.
-        // SAFETY: the second word of `info`.
-        unsafe { info.as_ptr().add(1).read_volatile() }
+        // The compiler has not seen that the kernel wrote it.
+        std::hint::black_box(&info)[1]
     }
 
     pub fn lookup(&self, key: &[u8], flag: u64) -> Result<Vec<u8>, Errno> {
