@@ -82,6 +82,8 @@ pub fn steer<F>(
 ) {
     if !steering.is_empty() {
         steering.refresh(tables);
+        // Values, maps and programs that others take away meanwhile stay until this batch is done.
+        let _pinned = weir_bpf::epoch::pin();
         for live in batch.seeking() {
             // As in the kernel: no lookup programs for what goes to many.
             if goes_to_many(live.packet.key.local.address) {

@@ -66,3 +66,5 @@ inner_t inner;
 word_t word;
 union choice choice;
 enum wide wide;
+
+char LICENSE[] __attribute__((section("license"), used)) = "Dual MIT/GPL";

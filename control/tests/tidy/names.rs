@@ -8,8 +8,8 @@ use crate::tree::{Tracked, tracked};
 
 const BANNED: &[&str] = &["manager", "util", "utils", "common", "misc", "base"];
 
-/// The kernel's `struct sock_common`, whose name is what it is.
-const SOCK_COMMON: &[&str] = &["SocketCommon", "SOCK_COMMON", "sock_common"];
+/// The kernel's `struct sock_common` and `BPF_F_NO_COMMON_LRU`, whose names are what they are.
+const OF_KERNEL: &[&str] = &["SocketCommon", "SOCK_COMMON", "sock_common", "NO_COMMON_LRU"];
 
 /// Functions that carry the kernel's name (of a helper), prefix and all.
 const KERNEL_NAMES: &[&str] = &["get_prandom_u32", "get_smp_processor_id", "get_socket_cookie"];
@@ -28,7 +28,7 @@ fn bad_items(file: &Tracked) -> Vec<String> {
         .filter_map(|(name, kind)| {
             let line = name.span().start().line;
             let name = name.to_string();
-            let of_kernel = SOCK_COMMON.iter().any(|known| name.contains(known));
+            let of_kernel = OF_KERNEL.iter().any(|known| name.contains(known));
             if let Some(word) = banned_word(&name).filter(|_| !of_kernel) {
                 return Some(format!("{}:{line}: {name}: {word:?} says nothing", file.path));
             }
