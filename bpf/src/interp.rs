@@ -119,14 +119,14 @@ fn execute<H: Host>(
                 Code::Store32 => run.store::<4>(at(regs[dst]), operand)?,
                 Code::Store64 => run.store::<8>(at(regs[dst]), operand)?,
                 Code::Atomic32 | Code::Atomic64 => atomic(run, op, &mut regs)?,
-                Code::LoadAcquire8 => regs[dst] = acquired(run.load::<1>(aligned::<1>(at(operand))?)?),
-                Code::LoadAcquire16 => regs[dst] = acquired(run.load::<2>(aligned::<2>(at(operand))?)?),
-                Code::LoadAcquire32 => regs[dst] = acquired(run.load::<4>(aligned::<4>(at(operand))?)?),
-                Code::LoadAcquire64 => regs[dst] = acquired(run.load::<8>(aligned::<8>(at(operand))?)?),
-                Code::StoreRelease8 => run.store::<1>(released::<1>(at(regs[dst]))?, operand)?,
-                Code::StoreRelease16 => run.store::<2>(released::<2>(at(regs[dst]))?, operand)?,
-                Code::StoreRelease32 => run.store::<4>(released::<4>(at(regs[dst]))?, operand)?,
-                Code::StoreRelease64 => run.store::<8>(released::<8>(at(regs[dst]))?, operand)?,
+                Code::LoadAcquire8
+                | Code::LoadAcquire16
+                | Code::LoadAcquire32
+                | Code::LoadAcquire64
+                | Code::StoreRelease8
+                | Code::StoreRelease16
+                | Code::StoreRelease32
+                | Code::StoreRelease64 => ordered(run, op, &mut regs)?,
                 Code::MayGoto => {
                     let met = &mut loops[run.machine.depth];
                     if *met == MAY_GOTO_LOOPS {
@@ -165,7 +165,10 @@ fn execute<H: Host>(
                     }
                 },
                 Code::TailCall => {
-                    let ended = tail_call(run, &regs, pc, &mut left)?;
+                    // A copy, so that what is counted down stays in a register.
+                    let mut rest = left;
+                    let ended = tail_call(run, [regs[1], regs[2], regs[3]], pc, &mut rest)?;
+                    left = rest;
                     regs[0] = ended.unwrap_or(0);
                     regs[1..6].fill(0);
                     if ended.is_some() {
@@ -280,22 +283,36 @@ fn sign_extend(value: u64, bits: u32) -> u64 {
     ((value << (64 - bits)) as i64 >> (64 - bits)) as u64
 }
 
-/// The address of an access that is ordered with others: it must be aligned.
-fn aligned<const N: usize>(address: u64) -> Result<u64, FaultKind> {
-    let is_aligned = address.is_multiple_of(N as u64);
-    if is_aligned { Ok(address) } else { Err(FaultKind::Read(address, N as u8)) }
-}
-
-/// A value that was read before all that comes after. The fence orders more than is asked for.
-fn acquired(value: u64) -> u64 {
+/// A load that later accesses stay behind, or a store that earlier ones stay before. It must be
+/// aligned. The fences order more than is asked for.
+fn ordered<H: Host>(run: &mut Run<'_, H>, op: Op, regs: &mut Registers) -> Result<(), FaultKind> {
+    let size = match op.code {
+        Code::LoadAcquire8 | Code::StoreRelease8 => 1,
+        Code::LoadAcquire16 | Code::StoreRelease16 => 2,
+        Code::LoadAcquire32 | Code::StoreRelease32 => 4,
+        _ => 8,
+    };
+    let loads = op.code <= Code::LoadAcquire64;
+    let (dst, src) = (usize::from(op.dst & 15), usize::from(op.src & 15));
+    let base = if loads { regs[src] } else { regs[dst] };
+    let address = base.wrapping_add(i64::from(op.offset) as u64);
+    if !address.is_multiple_of(size) {
+        let fault = if loads { FaultKind::Read } else { FaultKind::Write };
+        return Err(fault(address, size as u8));
+    }
     fence(SeqCst);
-    value
-}
-
-/// An address to write to after all that came before.
-fn released<const N: usize>(address: u64) -> Result<u64, FaultKind> {
+    match (loads, size) {
+        (true, 1) => regs[dst] = run.load::<1>(address)?,
+        (true, 2) => regs[dst] = run.load::<2>(address)?,
+        (true, 4) => regs[dst] = run.load::<4>(address)?,
+        (true, _) => regs[dst] = run.load::<8>(address)?,
+        (false, 1) => run.store::<1>(address, regs[src])?,
+        (false, 2) => run.store::<2>(address, regs[src])?,
+        (false, 4) => run.store::<4>(address, regs[src])?,
+        (false, _) => run.store::<8>(address, regs[src])?,
+    }
     fence(SeqCst);
-    aligned::<N>(address)
+    Ok(())
 }
 
 fn atomic<H: Host>(run: &mut Run<'_, H>, op: Op, regs: &mut Registers) -> Result<(), FaultKind> {
@@ -347,19 +364,19 @@ fn call<H: Host>(run: &mut Run<'_, H>, regs: &mut Registers, pc: usize) -> Resul
 #[inline(never)]
 fn tail_call<H: Host>(
     run: &mut Run<'_, H>,
-    regs: &Registers,
+    [context, map, index]: [u64; 3],
     pc: &mut usize,
     left: &mut u64,
 ) -> Result<Option<u64>, FaultKind> {
     let fault = |argument| FaultKind::Argument(HelperId::TAIL_CALL.0, argument);
-    if !run.is_context(regs[1]) {
+    if !run.is_context(context) {
         return Err(fault(1));
     }
-    let (_, map) = run.map(regs[2]).ok_or(fault(2))?;
+    let (_, map) = run.map(map).ok_or(fault(2))?;
     // Which programs there are is no part of what the outcome is said to depend on.
     run.machine.inputs.repeatable = false;
     let guard = crossbeam_epoch::pin();
-    let Some(target) = next_program(run.program, map, regs[3], run.machine, &guard) else {
+    let Some(target) = next_program(run.program, map, index, run.machine, &guard) else {
         return Ok(None);
     };
     run.machine.clear_frame();

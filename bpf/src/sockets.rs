@@ -1,6 +1,6 @@
 //! The sockets that a run holds pointers to.
 
-use crate::helper::{SocketFacts, SocketId};
+use crate::helper::{SocketFacts, SocketId, Suitability};
 
 /// How many sockets a run may know at once.
 const SLOTS: usize = 32;
@@ -21,7 +21,8 @@ pub(crate) struct Sockets {
 #[repr(C)]
 pub(crate) struct Block {
     fields: BpfSock,
-    facts: Option<SocketFacts>,
+    /// `None` once the socket is gone.
+    suitability: Option<Suitability>,
 }
 
 /// `struct bpf_sock` in include/uapi/linux/bpf.h.
@@ -138,7 +139,7 @@ impl Sockets {
 
     /// The block of a slot, for compiled programs: filled at the slot's first use in a run, what
     /// programs read of it only if they do.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn block(
         &mut self,
         slot: usize,
@@ -151,7 +152,7 @@ impl Sockets {
             if with_fields {
                 self.blocks[slot].fields = BpfSock::of(&facts.unwrap_or_default());
             }
-            self.blocks[slot].facts = facts;
+            self.blocks[slot].suitability = facts.as_ref().map(Suitability::of);
         }
         self.address(slot)
     }
@@ -174,9 +175,9 @@ impl Sockets {
         self.slots[slot].socket
     }
 
-    /// The facts in a slot's block.
-    pub(crate) fn facts(&self, slot: usize) -> Option<&SocketFacts> {
-        self.blocks[slot].facts.as_ref()
+    /// What the socket in a slot is fit for; `None` once it is gone.
+    pub(crate) fn suitability(&self, slot: usize) -> Option<Suitability> {
+        self.blocks[slot].suitability
     }
 
     /// Is any socket held?

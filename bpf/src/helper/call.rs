@@ -115,16 +115,34 @@ fn sk_assign<H: Host>(run: &mut Run<'_, H>, args: [u64; 5]) -> Returned {
         0 => None,
         pointer => Some(run.socket(pointer).ok_or(fault(2))?.1),
     };
-    let facts = socket.map(|socket| (socket, run.host.socket(socket)));
-    let facts = facts.as_ref().map(|(socket, facts)| (*socket, facts.as_ref()));
-    Ok(status(assign(run.context, run.selection, facts, args[2])))
+    let socket =
+        socket.map(|socket| (socket, run.host.socket(socket).as_ref().map(Suitability::of)));
+    Ok(status(assign(run.context, run.selection, socket, args[2])))
 }
 
-/// Selects a socket with these facts, or takes the selection back.
+/// What of a socket's facts says whether it may be selected.
+#[derive(Clone, Copy)]
+pub(crate) struct Suitability {
+    family: u16,
+    protocol: u8,
+    state: u8,
+    v6only: bool,
+    refcounted: bool,
+}
+
+impl Suitability {
+    #[inline]
+    pub(crate) fn of(facts: &SocketFacts) -> Suitability {
+        let SocketFacts { family, protocol, state, v6only, refcounted, .. } = *facts;
+        Suitability { family, protocol, state, v6only, refcounted }
+    }
+}
+
+/// Selects a socket with these facts (none once it is gone), or takes the selection back.
 pub(crate) fn assign(
     context: &SkLookupContext,
     selection: &mut Selection,
-    socket: Option<(SocketId, Option<&SocketFacts>)>,
+    socket: Option<(SocketId, Option<Suitability>)>,
     flag: u64,
 ) -> Result<(), Errno> {
     if flag & !(REPLACE | NO_REUSEPORT) != 0 {

@@ -3,7 +3,7 @@
 mod call;
 mod trace;
 
-pub(crate) use call::{REPEATABLE, assign, call, status};
+pub(crate) use call::{REPEATABLE, Suitability, assign, call, status};
 pub(crate) use trace::TEXT;
 
 /// A socket as maps and programs hold it: given and understood by the host. `u64::MAX` is not a

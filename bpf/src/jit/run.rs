@@ -277,7 +277,11 @@ pub(super) extern "C" fn assign(running: &mut Running, socket: u64, flag: u64) -
     // SAFETY: as above.
     let selection = unsafe { &mut *running.selection };
     let slot = machine.sockets.slot_at(socket);
-    let chosen = slot.map(|slot| (machine.sockets.id(slot), machine.sockets.facts(slot)));
+    if slot.is_none() && socket != 0 {
+        running.fault(0, FaultKind::Argument(HelperId::SK_ASSIGN.0, 2));
+        return 0;
+    }
+    let chosen = slot.map(|slot| (machine.sockets.id(slot), machine.sockets.suitability(slot)));
     let assigned = helper::assign(context, selection, chosen, flag);
     if assigned.is_ok() {
         context.select(socket);
