@@ -119,7 +119,9 @@ impl Walk<'_> {
                 };
                 let size = self.maps[map as usize].key_size;
                 self.check_memory(number, size, false, false, None)?;
-                meta.key = self.constant_key(number, size)?;
+                if prototype.id == 1 {
+                    meta.key = self.constant_key(number, map, size)?;
+                }
             }
             ArgumentKind::MapValue => {
                 let Some(map) = meta.map else {
@@ -330,17 +332,25 @@ impl Walk<'_> {
         self.mark_precise(number)
     }
 
-    /// A key on the stack whose value is known.
-    fn constant_key(&self, number: u8, size: u32) -> Step<Option<u32>> {
-        let register = self.reg(number);
-        let fixed = register.bounds.as_constant();
+    /// A key on the stack whose value is known: it then matters, since what is looked up by it may
+    /// be known to be there.
+    fn constant_key(&mut self, number: u8, map: u32, size: u32) -> Step<Option<u32>> {
+        let register = *self.reg(number);
+        let array =
+            matches!(self.maps[map as usize].map_type, MapFacts::ARRAY | MapFacts::PERCPU_ARRAY);
+        let fixed = register.bounds.as_constant().filter(|_| array);
         let (Kind::Stack, 4, Some(fixed)) = (register.kind, size, fixed) else { return Ok(None) };
-        let (slot, byte) = super::stack::place(register.offset + fixed as i32);
-        let Some(slot) = self.state.frames[usize::from(register.frame)].stack.get(slot) else {
+        let (index, byte) = super::stack::place(register.offset + fixed as i32);
+        let frame = usize::from(register.frame);
+        let Some(slot) = self.state.frames[frame].stack.get(index).copied() else {
             return Ok(None);
         };
         if byte == 0 && slot.bytes[..4] == [Byte::Spill; 4] && slot.is_scalar_spill() {
-            return Ok(slot.spilled.bounds.as_constant32());
+            let key = slot.spilled.bounds.as_constant32();
+            if key.is_some() {
+                self.mark_slot_precise(frame, index)?;
+            }
+            return Ok(key);
         }
         let zero = slot.bytes.get(byte..byte + 4) == Some(&[Byte::Zero; 4]);
         Ok(zero.then_some(0))

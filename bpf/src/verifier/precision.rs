@@ -153,6 +153,13 @@ impl Walk<'_> {
         self.go_back(wanted)
     }
 
+    /// The same of a register that was spilled.
+    pub(crate) fn mark_slot_precise(&mut self, frame: usize, slot: usize) -> Step {
+        let mut wanted = Wanted { frame: self.state.depth_of_calls(), ..Wanted::default() };
+        wanted.slots[frame] |= 1 << slot;
+        self.go_back(wanted)
+    }
+
     /// What mattered behind a checkpoint matters behind the present state, which it stands for.
     pub(crate) fn inherit_precision(&mut self, node: u32) -> Step {
         let depth = self.state.depth_of_calls();

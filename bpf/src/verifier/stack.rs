@@ -2,10 +2,11 @@
 
 use super::alu::MAX_OFFSET;
 use super::memory::Attempt;
-use super::refusal::{Step, refuse};
+use super::refusal::{Refusal, Step, refuse};
 use super::register::{Kind, Register};
 use super::state::{Byte, MAX_STACK};
 use super::walk::Walk;
+use crate::errno::Errno;
 
 /// The slot and the byte in it of an offset from r10.
 pub(crate) fn place(offset: i32) -> (usize, usize) {
@@ -51,16 +52,18 @@ impl Walk<'_> {
                 (low + i64::from(offset), high + i64::from(offset))
             }
         };
-        let inside = low >= -i64::from(MAX_STACK) && low <= -1 && high + i64::from(size) <= 0;
-        if !inside && fixed.is_some() {
-            refuse!(EACCES, "invalid{how} stack R{number} off={low} size={size}");
-        }
-        if !inside {
+        let begins = low >= -i64::from(MAX_STACK) && low <= -1;
+        if !begins || high + i64::from(size) > 0 {
             let bits = pointer.bounds.bits;
-            refuse!(
-                EACCES,
-                "invalid variable-offset{how} stack R{number} var_off={bits} off={offset} size={size}"
-            );
+            let message = match fixed {
+                Some(_) => format!("invalid{how} stack R{number} off={low} size={size}"),
+                None => format!(
+                    "invalid variable-offset{how} stack R{number} var_off={bits} off={offset} size={size}"
+                ),
+            };
+            // The kernel tells a wrong end from a wrong start by the errno.
+            let errno = if begins { Errno::EINVAL } else { Errno::EACCES };
+            return Err(Refusal::boxed(errno, message));
         }
         let frame = &mut self.state.frames[usize::from(pointer.frame)];
         frame.grow(-low as usize);

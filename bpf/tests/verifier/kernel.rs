@@ -46,7 +46,7 @@ impl Attributes {
 /// May bpf(2) be asked at all? Prints why not.
 pub fn is_there() -> bool {
     let exit = [Insn { opcode: 0xb7, ..Insn::default() }, Insn { opcode: 0x95, ..Insn::default() }];
-    match load(1, &exit, false) {
+    match load(1, &exit, 0, false) {
         Ok(_) => true,
         Err((error, _)) => {
             println!("skipped: this kernel does not let us load programs: errno {error}");
@@ -66,7 +66,12 @@ pub fn create(map: &OwnedMap) -> io::Result<OwnedFd> {
 }
 
 /// Loads a program whose maps are descriptors already; errno and log where it is refused.
-fn load(program_type: u32, insns: &[Insn], log: bool) -> Result<OwnedFd, (i32, String)> {
+fn load(
+    program_type: u32,
+    insns: &[Insn],
+    flags: u32,
+    log: bool,
+) -> Result<OwnedFd, (i32, String)> {
     let bytes: Vec<[u8; 8]> = insns.iter().map(|insn| insn.to_bytes()).collect();
     let mut text = vec![0_u8; if log { 1 << 20 } else { 0 }];
     let attach = if program_type == 30 { SK_LOOKUP_ATTACH } else { 0 };
@@ -75,6 +80,7 @@ fn load(program_type: u32, insns: &[Insn], log: bool) -> Result<OwnedFd, (i32, S
         .word(4, insns.len() as u32)
         .address(8, &bytes)
         .address(16, b"GPL\0")
+        .word(44, flags)
         .word(68, attach);
     if log {
         attributes = attributes.word(24, 1).word(28, text.len() as u32).address(32, &text);
@@ -108,6 +114,6 @@ impl Maps {
             }
             at += 1;
         }
-        load(case.program_type, &insns, log).map(drop)
+        load(case.program_type, &insns, case.flags, log).map(drop)
     }
 }

@@ -47,7 +47,8 @@ impl Host for World {
     fn trace(&mut self, _text: &str) {}
 
     fn socket(&self, socket: SocketId) -> Option<SocketFacts> {
-        let udp = SocketFacts { family: 2, kind: 2, protocol: 17, state: 7, ..SocketFacts::default() };
+        let udp =
+            SocketFacts { family: 2, kind: 2, protocol: 17, state: 7, ..SocketFacts::default() };
         (socket.0 < 4).then_some(udp)
     }
 }

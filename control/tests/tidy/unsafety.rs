@@ -18,6 +18,7 @@ const ROOMS: &[(&str, &str)] = &[
         "bench/src/maps",
         "the same maps through the kernel's bpf(2), and as compiled code calls them",
     ),
+    ("bpf/tests/verifier/kernel.rs", "bpf(2), to ask the kernel for its verdict"),
     ("dataplane/xsk/src/", "the kernel's rings, packet memory and libbpf"),
     ("dataplane/xsk/tests/", "the same, from outside"),
     ("dataplane/src/prefetch.rs", "the prefetch instruction"),
