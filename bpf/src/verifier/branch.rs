@@ -143,39 +143,22 @@ impl Walk<'_> {
             self.note(|entry| entry.linked = links.packed());
         }
         self.branch_to(target)?;
-        let (mut a, mut b) = (destination.bounds, source.bounds);
-        let (mut x, mut y) = (destination.bounds, source.bounds);
-        let numbers = destination.is_scalar() && source.is_scalar();
-        // The kernel compares only numbers, and only these learn ranges.
-        if numbers {
-            if is_register && insn.src == insn.dst {
-                // Nothing is learned by comparing a register with itself.
-            } else {
-                compare::refine(op, &mut a, &mut b, wide);
-                compare::refine(op.negated(), &mut x, &mut y, wide);
-            }
-        }
         let dst = usize::from(insn.dst);
         let src = usize::from(insn.src);
         let (sure, sure_source) = (self.not_null(&destination), self.not_null(source));
         let (here, there) = self.both_branches();
         let Some(there) = there else { refuse!(EFAULT, "a branch was lost") };
-        if numbers {
-            for (state, target, source) in [(&mut *there, a, b), (&mut *here, x, y)] {
-                let registers = &mut state.frame_mut().registers;
-                registers[dst].bounds = target;
-                if is_register {
-                    registers[src].bounds = source;
-                }
-                if is_register && registers[src].id != 0 {
-                    let known = registers[src];
-                    links.spread(state, &known);
-                }
-                if state.frame().registers[dst].id != 0 {
-                    let known = state.frame().registers[dst];
-                    links.spread(state, &known);
-                }
+        // The kernel compares only numbers, and only these learn ranges.
+        if destination.is_scalar() && source.is_scalar() {
+            let (mut a, mut b) = (destination.bounds, source.bounds);
+            let (mut x, mut y) = (destination.bounds, source.bounds);
+            // Nothing is learned by comparing a register with itself.
+            if !is_register || insn.src != insn.dst {
+                compare::refine(op, &mut a, &mut b, wide);
+                compare::refine(op.negated(), &mut x, &mut y, wide);
             }
+            learn_numbers(there, insn, (a, b), &links);
+            learn_numbers(here, insn, (x, y), &links);
         }
         if is_register && wide && destination.is_pointer() && source.is_pointer() {
             let equal = match op {
@@ -203,6 +186,24 @@ impl Walk<'_> {
             learn_packet(op, &destination, source, here, there);
         }
         Ok(())
+    }
+}
+
+/// Both operands have new bounds on this branch, and so have the numbers linked with them.
+fn learn_numbers(state: &mut State, insn: Insn, (target, source): (Bounds, Bounds), links: &Links) {
+    let (dst, src) = (usize::from(insn.dst), usize::from(insn.src));
+    let registers = &mut state.frame_mut().registers;
+    registers[dst].bounds = target;
+    if insn.opcode & 8 != 0 {
+        registers[src].bounds = source;
+        let known = registers[src];
+        if known.id != 0 {
+            links.spread(state, &known);
+        }
+    }
+    let known = state.frame().registers[dst];
+    if known.id != 0 {
+        links.spread(state, &known);
     }
 }
 

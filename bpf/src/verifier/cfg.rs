@@ -186,8 +186,8 @@ impl Graph {
 
     /// A function that calls one that moves the packet moves it too.
     fn spread_packet_changes(&mut self, insns: &[Insn]) {
-        for at in 0..insns.len() {
-            let HelperTraits { changes_packet, .. } = prototype::traits(insns[at]);
+        for (at, insn) in insns.iter().enumerate() {
+            let HelperTraits { changes_packet, .. } = prototype::traits(*insn);
             if changes_packet {
                 let within = self.subprogram_of(at);
                 self.subprograms[within].changes_packet = true;

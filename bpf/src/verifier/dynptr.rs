@@ -47,7 +47,7 @@ impl Walk<'_> {
             refuse!(EINVAL, "dynptr has to be at a constant offset");
         };
         let offset = i64::from(register.offset) + fixed as i64;
-        if offset % 8 != 0 || offset > -16 || offset < -512 {
+        if offset % 8 != 0 || !(-512..=-16).contains(&offset) {
             refuse!(EINVAL, "cannot pass in dynptr at an offset={offset}");
         }
         let slot = (-offset - 1) as usize / 8;

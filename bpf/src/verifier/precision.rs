@@ -242,11 +242,11 @@ impl Walk<'_> {
             let entry = (end > range.start)
                 .then(|| self.history[end as usize - 1])
                 .filter(|entry| entry.insn == at);
-            if !std::mem::take(&mut skip) {
-                if let Back::Unsupported = self.back(wanted, at, *following, entry)? {
-                    self.all_precise();
-                    return Ok(true);
-                }
+            if !std::mem::take(&mut skip)
+                && let Back::Unsupported = self.back(wanted, at, *following, entry)?
+            {
+                self.all_precise();
+                return Ok(true);
             }
             if wanted.is_empty() {
                 return Ok(true);
@@ -336,27 +336,7 @@ impl Walk<'_> {
         entry: History,
     ) -> Step<Back> {
         match insn.opcode {
-            CALL if insn.src == PSEUDO_CALL => {
-                let callee = self.graph.subprogram_at(i64::from(at) + 1 + i64::from(insn.imm));
-                let global = callee.is_some_and(|callee| self.is_global(callee));
-                let current = wanted.frame;
-                if global {
-                    if wanted.registers[current] & ARGUMENTS != 0 {
-                        return Ok(Back::Unsupported);
-                    }
-                    wanted.forget(0);
-                    return Ok(Back::Done);
-                }
-                if wanted.registers[current] & !ARGUMENTS != 0 || wanted.slots[current] != 0 {
-                    return Ok(Back::Unsupported);
-                }
-                let arguments = std::mem::take(&mut wanted.registers[current]);
-                if current == 0 {
-                    refuse!(EFAULT, "verifier bug: backtracking call without frame at {at}");
-                }
-                wanted.frame -= 1;
-                wanted.registers[wanted.frame] |= arguments;
-            }
+            CALL if insn.src == PSEUDO_CALL => return self.back_over_call(wanted, insn, at),
             CALL if prototype::traits(insn).calls_back && following != Some(at + 1) => {
                 // From a callback back to the helper: what it was given are not its arguments.
                 let current = wanted.frame;
@@ -408,6 +388,30 @@ impl Walk<'_> {
             }
             _ => wanted.want_linked(entry.linked),
         }
+        Ok(Back::Done)
+    }
+
+    /// A function's start, coming from inside of it: what is wanted of its arguments is the caller's.
+    fn back_over_call(&self, wanted: &mut Wanted, insn: Insn, at: u32) -> Step<Back> {
+        let callee = self.graph.subprogram_at(i64::from(at) + 1 + i64::from(insn.imm));
+        let global = callee.is_some_and(|callee| self.is_global(callee));
+        let current = wanted.frame;
+        if global {
+            if wanted.registers[current] & ARGUMENTS != 0 {
+                return Ok(Back::Unsupported);
+            }
+            wanted.forget(0);
+            return Ok(Back::Done);
+        }
+        if wanted.registers[current] & !ARGUMENTS != 0 || wanted.slots[current] != 0 {
+            return Ok(Back::Unsupported);
+        }
+        let arguments = std::mem::take(&mut wanted.registers[current]);
+        if current == 0 {
+            refuse!(EFAULT, "verifier bug: backtracking call without frame at {at}");
+        }
+        wanted.frame -= 1;
+        wanted.registers[wanted.frame] |= arguments;
         Ok(Back::Done)
     }
 
