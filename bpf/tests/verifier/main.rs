@@ -4,6 +4,7 @@ mod case;
 mod corpus;
 mod differential;
 mod kernel;
+mod objects;
 mod random;
 mod recorded;
 mod soundness;
