@@ -49,9 +49,48 @@ fn begin<H: Host>(mut run: Run<'_, H>, arguments: [u64; 2]) -> Result<u64, Fault
     execute(&mut run, arguments, &mut pc, &mut left).map_err(|kind| Fault { pc: pc as u32, kind })
 }
 
+/// Where a run goes on after an instruction.
+enum Flow {
+    /// Behind it.
+    Next,
+    /// There.
+    At(usize),
+    /// Nowhere.
+    Ended,
+}
+
+/// How often each frame has met a `may_goto`, and at which frame the program began.
+struct Loops {
+    met: [u32; FRAMES],
+    outermost: usize,
+}
+
 /// The loop's match, with one arm an operation: named here, so that each arm has its own code, and
 /// the machine predicts each from what came before it.
 macro_rules! dispatch {
+    (
+        match $code:expr;
+        alu => |$result:ident| $assign:expr;
+        jump => |$taken:ident| $branch:block;
+        of($a:expr, $b:expr);
+        { $($rest:tt)* }
+    ) => {
+        dispatch! {
+            match $code;
+            alu(
+                Add64 Sub64 Mul64 Div64 Sdiv64 Or64 And64 Lsh64 Rsh64 Arsh64 Neg64 Mod64 Smod64
+                Xor64 Mov64 Movsx64From8 Movsx64From16 Movsx64From32 Add32 Sub32 Mul32 Div32 Sdiv32
+                Or32 And32 Lsh32 Rsh32 Arsh32 Neg32 Mod32 Smod32 Xor32 Mov32 Movsx32From8
+                Movsx32From16 Le16 Le32 Le64 Be16 Be32 Be64
+            ) => |$result| $assign;
+            jump(
+                Jeq64 Jne64 Jgt64 Jge64 Jlt64 Jle64 Jset64 Jsgt64 Jsge64 Jslt64 Jsle64 Jeq32 Jne32
+                Jgt32 Jge32 Jlt32 Jle32 Jset32 Jsgt32 Jsge32 Jslt32 Jsle32 Ja Gotol
+            ) => |$taken| $branch;
+            of($a, $b);
+            { $($rest)* }
+        }
+    };
     (
         match $code:expr;
         alu($($alu:ident)*) => |$result:ident| $assign:expr;
@@ -60,9 +99,9 @@ macro_rules! dispatch {
         { $($rest:tt)* }
     ) => {
         match $code {
-            $($rest)*
             $(Code::$alu => { let $result = alu(Code::$alu, $a, $b); $assign })*
             $(Code::$jump => { let $taken = is_taken(Code::$jump, $a, $b); $branch })*
+            $($rest)*
         }
     };
 }
@@ -74,14 +113,12 @@ fn execute<H: Host>(
     pc: &mut usize,
     budget: &mut u64,
 ) -> Result<u64, FaultKind> {
-    let program = run.program;
-    let ops = &program.ops[..];
+    let ops = &run.program.ops[..];
     let mut regs: Registers = [0; 16];
     [regs[1], regs[2]] = arguments;
-    let base = run.machine.depth;
-    regs[10] = memory::frame_pointer(base);
+    let mut loops = Loops { met: [0; FRAMES], outermost: run.machine.depth };
+    regs[10] = memory::frame_pointer(loops.outermost);
     let mut left = *budget;
-    let mut loops = [0; FRAMES];
     loop {
         let op = ops[*pc];
         left = left.checked_sub(1).ok_or(FaultKind::Budget)?;
@@ -90,16 +127,8 @@ fn execute<H: Host>(
         let at = |base: u64| base.wrapping_add(i64::from(op.offset) as u64);
         dispatch! {
             match op.code;
-            alu(
-                Add64 Sub64 Mul64 Div64 Sdiv64 Or64 And64 Lsh64 Rsh64 Arsh64 Neg64 Mod64 Smod64
-                Xor64 Mov64 Movsx64From8 Movsx64From16 Movsx64From32 Add32 Sub32 Mul32 Div32 Sdiv32
-                Or32 And32 Lsh32 Rsh32 Arsh32 Neg32 Mod32 Smod32 Xor32 Mov32 Movsx32From8
-                Movsx32From16 Le16 Le32 Le64 Be16 Be32 Be64
-            ) => |result| regs[dst] = result;
-            jump(
-                Jeq64 Jne64 Jgt64 Jge64 Jlt64 Jle64 Jset64 Jsgt64 Jsge64 Jslt64 Jsle64 Jeq32 Jne32
-                Jgt32 Jge32 Jlt32 Jle32 Jset32 Jsgt32 Jsge32 Jslt32 Jsle32 Ja Gotol
-            ) => |taken| {
+            alu => |result| regs[dst] = result;
+            jump => |taken| {
                 if taken {
                     *pc = op.offset as usize;
                     continue;
@@ -119,65 +148,26 @@ fn execute<H: Host>(
                 Code::Store32 => run.store::<4>(at(regs[dst]), operand)?,
                 Code::Store64 => run.store::<8>(at(regs[dst]), operand)?,
                 Code::Atomic32 | Code::Atomic64 => atomic(run, op, &mut regs)?,
-                Code::LoadAcquire8
-                | Code::LoadAcquire16
-                | Code::LoadAcquire32
-                | Code::LoadAcquire64
-                | Code::StoreRelease8
-                | Code::StoreRelease16
-                | Code::StoreRelease32
-                | Code::StoreRelease64 => ordered(run, op, &mut regs)?,
-                Code::MayGoto => {
-                    let met = &mut loops[run.machine.depth];
-                    if *met == MAY_GOTO_LOOPS {
-                        *pc = op.offset as usize;
-                        continue;
-                    }
-                    *met += 1;
-                }
-                Code::LdImm64 => {
-                    regs[dst] = op.imm;
-                    *pc += 1;
-                }
+                Code::LdImm64 => (regs[dst], *pc) = (op.imm, *pc + 1),
                 Code::Call => {
                     let arguments = [regs[1], regs[2], regs[3], regs[4], regs[5]];
                     regs[0] = helper::call(run, HelperId(op.imm as u32), arguments)?;
                     // What a call leaves in r1–r5 may not be read; here it is zero.
                     regs[1..6].fill(0);
                 }
-                Code::CallRegister => {
-                    let arguments = [regs[1], regs[2], regs[3], regs[4], regs[5]];
-                    regs[0] = helper::call(run, HelperId(regs[dst] as u32), arguments)?;
-                    regs[1..6].fill(0);
-                }
-                Code::CallLocal => {
-                    call(run, &mut regs, *pc)?;
-                    loops[run.machine.depth] = 0;
-                    *pc = op.offset as usize;
-                    continue;
-                }
-                Code::Exit => match leave(run, &mut regs, base) {
-                    Some(caller) => *pc = caller,
-                    None if run.machine.sockets.any_held() => return Err(FaultKind::Unreleased),
-                    None => {
-                        *budget = left;
-                        return Ok(regs[0]);
-                    }
-                },
-                Code::TailCall => {
-                    // A copy, so that what is counted down stays in a register.
-                    let mut rest = left;
-                    let ended = tail_call(run, [regs[1], regs[2], regs[3]], pc, &mut rest)?;
+                _ => {
+                    let mut rest = left; // A copy: what is counted down stays in a register.
+                    let flow = control(run, op, &mut regs, pc, &mut rest, &mut loops)?;
                     left = rest;
-                    regs[0] = ended.unwrap_or(0);
-                    regs[1..6].fill(0);
-                    if ended.is_some() {
-                        match leave(run, &mut regs, base) {
-                            Some(caller) => *pc = caller,
-                            None => {
-                                *budget = left;
-                                return Ok(regs[0]);
-                            }
+                    match flow {
+                        Flow::Next => {}
+                        Flow::At(next) => {
+                            *pc = next;
+                            continue;
+                        }
+                        Flow::Ended => {
+                            *budget = left;
+                            return Ok(regs[0]);
                         }
                     }
                 }
@@ -185,6 +175,57 @@ fn execute<H: Host>(
         }
         *pc += 1;
     }
+}
+
+/// What is rare: ordered accesses, calls of functions, returns, and jumps that count.
+#[inline(never)]
+fn control<H: Host>(
+    run: &mut Run<'_, H>,
+    op: Op,
+    regs: &mut Registers,
+    pc: &mut usize,
+    left: &mut u64,
+    loops: &mut Loops,
+) -> Result<Flow, FaultKind> {
+    match op.code {
+        Code::MayGoto => {
+            let met = &mut loops.met[run.machine.depth];
+            if *met == MAY_GOTO_LOOPS {
+                return Ok(Flow::At(op.offset as usize));
+            }
+            *met += 1;
+        }
+        Code::CallRegister => {
+            let arguments = [regs[1], regs[2], regs[3], regs[4], regs[5]];
+            let helper = regs[usize::from(op.dst & 15)] as u32;
+            regs[0] = helper::call(run, HelperId(helper), arguments)?;
+            regs[1..6].fill(0);
+        }
+        Code::CallLocal => {
+            call(run, regs, *pc)?;
+            loops.met[run.machine.depth] = 0;
+            return Ok(Flow::At(op.offset as usize));
+        }
+        Code::Exit => match leave(run, regs, loops.outermost) {
+            Some(caller) => *pc = caller,
+            None if run.machine.sockets.any_held() => return Err(FaultKind::Unreleased),
+            None => return Ok(Flow::Ended),
+        },
+        Code::TailCall => {
+            let ended = tail_call(run, [regs[1], regs[2], regs[3]], pc, left)?;
+            regs[0] = ended.unwrap_or(0);
+            regs[1..6].fill(0);
+            if ended.is_some() {
+                match leave(run, regs, loops.outermost) {
+                    Some(caller) => *pc = caller,
+                    None => return Ok(Flow::Ended),
+                }
+            }
+        }
+        // What is left are loads that acquire and stores that release.
+        _ => ordered(run, op, regs)?,
+    }
+    Ok(Flow::Next)
 }
 
 /// The result of an arithmetic operation. Division by zero gives 0, modulo zero leaves the dividend.

@@ -367,7 +367,7 @@ impl Work<'_, '_> {
         let value = match map {
             Some(map) if insn.src == PSEUDO_MAP => std::sync::Arc::as_ptr(map) as u64,
             Some(map) if value_address(insn) => {
-                let first = map.values().map_or(0, |values| values.cells().base() as u64);
+                let first = map.values().map_or(0, |values| values.cells().start() as u64);
                 let within = self.program.insns()[at + 1].imm as u32;
                 first.wrapping_add(within.into())
             }

@@ -49,7 +49,7 @@ impl Cells {
     }
 
     /// Where it begins: what compiled programs reach the values by.
-    pub(crate) fn base(&self) -> *mut u8 {
+    pub(crate) fn start(&self) -> *mut u8 {
         self.first.as_ptr().cast()
     }
 

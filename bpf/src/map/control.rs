@@ -305,7 +305,7 @@ impl Map {
     pub fn memory(&self) -> Option<(*mut u8, usize)> {
         match &self.table {
             Table::Array(values) if self.spec.flags & flags::MMAPABLE != 0 => {
-                Some((values.cells().base(), values.stride() * self.spec.max_entries as usize))
+                Some((values.cells().start(), values.stride() * self.spec.max_entries as usize))
             }
             _ => None,
         }

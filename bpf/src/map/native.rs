@@ -51,7 +51,7 @@ impl Map {
         };
         let entries = self.spec.max_entries;
         let cpu_stride = if per_cpu { values.stride() * entries as usize } else { 0 };
-        let (base, stride) = (values.cells().base(), values.stride());
+        let (base, stride) = (values.cells().start(), values.stride());
         Some(ArrayLayout { base, entries, stride, cpu_stride, cpus: self.cpus })
     }
 
@@ -78,7 +78,7 @@ impl Map {
 
 #[inline(always)]
 fn address(values: &Values, element: u64) -> *mut u8 {
-    values.cells().base().wrapping_add(values.at(element))
+    values.cells().start().wrapping_add(values.at(element))
 }
 
 /// The map and the key of a call.
@@ -179,7 +179,7 @@ mod tests {
                 for (i, cpu) in (0..80).flat_map(|i| [(i, 0_u64), (i, 2), (i, 4)]) {
                     let values = map.values().unwrap();
                     let expected = map.find(&key(i), cpu as usize).map(|offset| {
-                        values.cells().base().wrapping_add(values.locate(offset, 12).unwrap())
+                        values.cells().start().wrapping_add(values.locate(offset, 12).unwrap())
                     });
                     let key = key(i);
                     // SAFETY: the map is live, and the key as long as its keys.

@@ -272,8 +272,8 @@ impl Ring {
 
     /// Where the data is: what compiled programs reach records by. As long as a record may be, its
     /// bytes are in one piece.
-    pub fn base(&self) -> *mut u8 {
-        self.data.base()
+    pub fn start(&self) -> *mut u8 {
+        self.data.start()
     }
 
     fn commit(&self, record: Record, flags: u64, discard: u32) {

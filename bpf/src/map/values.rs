@@ -94,12 +94,12 @@ impl Values {
 
     /// The address of the byte at an offset.
     pub(crate) fn address_of(&self, offset: u64) -> Option<u64> {
-        Some(self.cells.base() as u64 + self.locate(offset, 1)? as u64)
+        Some(self.cells.start() as u64 + self.locate(offset, 1)? as u64)
     }
 
     /// The offset of the byte at an address, if it is within one of the values.
     pub(crate) fn offset_of(&self, address: u64) -> Option<u64> {
-        let byte = address.checked_sub(self.cells.base() as u64)?;
+        let byte = address.checked_sub(self.cells.start() as u64)?;
         let element = byte / self.stride as u64;
         if element >= self.elements {
             return None;

@@ -178,7 +178,7 @@ const STACK: Argument = Argument::of(ArgumentKind::Stack).or_null();
 const STRING: Argument = Argument::of(ArgumentKind::ConstString);
 const RECORD: Argument = Argument::of(ArgumentKind::Record).released();
 const SOCKET: Argument = Argument::of(ArgumentKind::BtfSocketCommon);
-const COMMON: Argument = Argument::of(ArgumentKind::SocketCommon);
+const SOCK_COMMON: Argument = Argument::of(ArgumentKind::SocketCommon);
 const LONG_OUT: Argument = Argument::of(ArgumentKind::FixedMemory(8)).uninitialized();
 const DYNPTR: Argument = Argument::of(ArgumentKind::Dynptr(DynptrKind::Any));
 const RINGBUF: Argument = Argument::of(ArgumentKind::Dynptr(DynptrKind::Ringbuf));
@@ -259,16 +259,16 @@ static PROTOTYPES: &[Prototype] = &[
     int(89, &[MAP, VALUE_OUT]),
     void(93, &[LOCK]),
     void(94, &[LOCK]),
-    proto(95, &[COMMON], ReturnType::SocketOrNull),
-    proto(96, &[COMMON], ReturnType::TcpSocketOrNull),
-    proto(98, &[COMMON], ReturnType::SocketOrNull),
+    proto(95, &[SOCK_COMMON], ReturnType::SocketOrNull),
+    proto(96, &[SOCK_COMMON], ReturnType::TcpSocketOrNull),
+    proto(98, &[SOCK_COMMON], ReturnType::SocketOrNull),
     packet(proto(99, &[CONTEXT, MEMORY, SIZE, ANY, ANY], ReturnType::SocketCommonOrNull)),
     packet(int(100, &[SOCKET, MEMORY, SIZE, MEMORY, SIZE])),
     int(105, &[MEMORY, SIZE, ANY, LONG_OUT]),
     int(106, &[MEMORY, SIZE, ANY, LONG_OUT]),
-    packet(int(110, &[SOCKET, MEMORY, SIZE, MEMORY, SIZE])),
     proto(107, &[MAP, SOCKET, VALUE.or_null(), ANY], ReturnType::MapValueOrNull),
     int(108, &[MAP, SOCKET]),
+    packet(int(110, &[SOCKET, MEMORY, SIZE, MEMORY, SIZE])),
     gpl(int(112, &[MEMORY_OUT, SIZE0, ANY])),
     gpl(int(113, &[MEMORY_OUT, SIZE0, ANY])),
     gpl(int(114, &[MEMORY_OUT, SIZE0, ANY])),

@@ -56,7 +56,7 @@ pub struct Rules {
     pub program_type: u32,
     /// The context, by offset; what is in no field may not be accessed.
     pub context: &'static [Field],
-    /// The helpers beside those of [`BASE`].
+    /// The helpers beside those of [`EVERY_TYPE`].
     pub helpers: &'static [u32],
     /// The smallest and the largest return value; `None` for any number.
     pub returns: Option<(i32, i32)>,
@@ -70,7 +70,7 @@ pub struct Rules {
 
 /// The helpers of every program type here (`bpf_base_func_proto`), for privileged loaders.
 #[rustfmt::skip]
-pub static BASE: &[u32] = &[
+pub static EVERY_TYPE: &[u32] = &[
     1, 2, 3, 5, 6, 7, 8, 12, 14, 15, 35, 42, 80, 87, 88, 89, 93, 94, 105, 106, 112, 113, 114, 115, 118,
     120, 123, 125, 130, 131, 132, 133, 134, 164, 165, 169, 170, 171, 172, 177, 181, 182, 195, 197,
     198, 199, 200, 201, 202, 203, 208, 209,
@@ -79,7 +79,7 @@ pub static BASE: &[u32] = &[
 impl Rules {
     /// May programs call this helper?
     pub fn allows_helper(&self, id: u32) -> bool {
-        BASE.binary_search(&id).is_ok() || self.helpers.contains(&id)
+        EVERY_TYPE.binary_search(&id).is_ok() || self.helpers.contains(&id)
     }
 
     /// The rules of a program type, by the kernel's number.
@@ -236,14 +236,14 @@ pub(crate) fn socket_access(kind: Kind, offset: i64, size: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{ALL, BASE, SK_LOOKUP, XDP, socket_access};
+    use super::{ALL, EVERY_TYPE, SK_LOOKUP, XDP, socket_access};
     use crate::verifier::prototype;
     use crate::verifier::register::Kind;
 
     #[test]
     fn every_helper_has_a_prototype() {
-        assert!(BASE.is_sorted());
-        for id in ALL.iter().flat_map(|rules| rules.helpers).chain(BASE) {
+        assert!(EVERY_TYPE.is_sorted());
+        for id in ALL.iter().flat_map(|rules| rules.helpers).chain(EVERY_TYPE) {
             assert!(prototype::of(*id).is_some(), "{id}");
         }
     }
