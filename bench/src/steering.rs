@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
+use weir_bpf::verifier::VerifyOptions;
 use weir_bpf::{LoadOptions, Map, Object, Program, SocketId};
 
 /// Entries of the trie, as in the published figures of sk_lookup.
@@ -54,10 +55,11 @@ pub struct Steering {
 }
 
 impl Steering {
-    /// Loads the object and fills its trie.
+    /// Loads the object, proves and compiles it as the daemon does, and fills its trie.
     pub fn load(entries: &[Entry]) -> anyhow::Result<Steering> {
         let loaded = Object::parse(weir_progs::STEER)?
             .load(&LoadOptions { cpus: 1, ..LoadOptions::default() })?;
+        loaded.compile(&VerifyOptions::default())?;
         let map = |name: &str| {
             let found = loaded.maps.iter().find(|map| map.spec().name == name);
             found.cloned().with_context(|| format!("steer.bpf.o has no map `{name}`"))

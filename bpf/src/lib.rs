@@ -2,15 +2,16 @@
 //! runs them.
 //!
 //! ```text
-//! bytes of an ELF object → Object::parse → Object::load → Program, Map → run_sk_lookup
+//! bytes of an ELF object → Object::parse → Object::load → Program, Map
+//!     → Program::verify → Proof → Program::compile → run_sk_lookup
 //! ```
 //!
 //! The crate knows no packet, no socket and no operating system. What a program may ask of the
 //! world goes through [`Host`]. Names, numbers and errors are those of the kernel's
 //! `include/uapi/linux/bpf.h`; where Weir differs, `DIFFERENCES.md` says why.
 //!
-//! Programs are not verified yet: the interpreter checks every access as it happens, and a program
-//! that misbehaves ends in a [`Fault`]. Compiled code ([`jit`]) checks nothing and wants a proof.
+//! Compiled code ([`jit`]) checks nothing and wants the [`verifier`]'s proof. The interpreter checks
+//! every access as it happens, and is the meaning: a program that misbehaves ends in a [`Fault`].
 
 #[cfg(target_endian = "big")]
 compile_error!("registers and maps are little-endian here, as the objects that clang builds");
