@@ -4,8 +4,11 @@ use std::time::{Duration, Instant};
 
 use super::FloodRefusal;
 
-/// Packets between two looks at the clock, where no rate says less.
+/// Packets between two looks at the clock, where nothing is known of how fast it goes.
 const STRIDE: u64 = 1 << 16;
+/// Time between two looks at the clock, where no rate is kept: each call of live frames costs the
+/// kernel some 20 ms in which nothing is sent.
+const LOOK: Duration = Duration::from_millis(250);
 /// Strides a second of a flood that has a rate.
 const STRIDES_PER_SECOND: u64 = 200;
 /// How often progress is told.
@@ -40,7 +43,11 @@ impl Bound {
         if left == 0 || elapsed >= self.time {
             return None;
         }
-        let Some(rate) = self.rate else { return Some(left.min(STRIDE)) };
+        let Some(rate) = self.rate else {
+            let time = LOOK.min(self.time - elapsed).as_micros();
+            let goes = u128::from(sent) * time / elapsed.as_micros().max(1);
+            return Some(left.min((goes as u64).max(STRIDE)));
+        };
         let due = (u128::from(rate) * elapsed.as_micros() / 1_000_000) as u64;
         let stride = (rate / STRIDES_PER_SECOND).clamp(1, STRIDE);
         Some((due + stride).saturating_sub(sent).min(left).min(STRIDE))
@@ -107,6 +114,14 @@ mod tests {
         assert_eq!(bound.allowance(SECOND, 0), None);
         let endless = Bound { count: None, ..bound };
         assert_eq!(endless.allowance(Duration::ZERO, u64::MAX - 1), Some(1));
+    }
+
+    #[test]
+    fn the_clock_is_looked_at_four_times_a_second_and_at_the_end() {
+        let bound = Bound { count: None, time: 10 * SECOND, rate: None };
+        assert_eq!(bound.allowance(Duration::ZERO, 0), Some(STRIDE));
+        assert_eq!(bound.allowance(SECOND, 4_000_000), Some(1_000_000));
+        assert_eq!(bound.allowance(9_900 * SECOND / 1000, 9_900_000), Some(100_000));
     }
 
     #[test]
