@@ -6,11 +6,10 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::Duration;
 
-use support::datagram;
+use support::{datagram, open_echoes, steer_programs};
 use weir_dataplane::device::memory::{MemoryDevice, Wire};
 use weir_dataplane::mailbox::{Command, Mailbox, Report};
 use weir_dataplane::registry::Registry;
-use weir_dataplane::socket::{Service, SocketSpec};
 use weir_dataplane::worker::{Worker, WorkerSetup};
 
 thread_local! {
@@ -64,8 +63,15 @@ impl Wire for Carousel {
     fn wait(&mut self, _timeout: Duration) {}
 }
 
+/// Compiled and interpreted, with every outcome recalled and with every program run.
 #[test]
 fn a_turn_allocates_nothing() {
+    for (jit, verdict_cache) in [(true, true), (true, false), (false, true), (false, false)] {
+        turns_allocate_nothing(jit, verdict_cache);
+    }
+}
+
+fn turns_allocate_nothing(jit: bool, verdict_cache: bool) {
     let mut bad = datagram("198.51.100.1:4000", "192.0.2.1:7", b"Weir");
     bad.truncate(30);
     let packets = vec![
@@ -76,25 +82,14 @@ fn a_turn_allocates_nothing() {
         bad,
     ];
     let mailbox = Mailbox::new();
-    let setup =
-        WorkerSetup { number: 0, sockets: 64, hash_key: [3, 4], ifindex: 1, verdict_cache: true };
+    let setup = WorkerSetup { number: 0, sockets: 64, hash_key: [3, 4], ifindex: 1, verdict_cache };
     let device = MemoryDevice::new(Carousel { packets, next: 0 });
     let mut worker = Worker::new(&setup, device, mailbox.clone());
     let mut registry = Registry::new(64);
-    for (local, remote) in
-        [("192.0.2.1:7", None), ("[::]:7", None), ("192.0.2.1:7", Some("198.51.100.1:4000"))]
-    {
-        let spec = SocketSpec {
-            name: "echo".into(),
-            local: local.parse().unwrap(),
-            v6only: false,
-            remote: remote.map(|remote: &str| remote.parse().unwrap()),
-            service: Service::Echo,
-        };
-        let id = registry.open(spec.clone()).unwrap();
-        mailbox.commands.push(Command::Open(id, spec)).unwrap();
-    }
-    mailbox.commands.push(Command::Attach(support::steer_programs(&registry))).unwrap();
+    let addresses =
+        [("192.0.2.1:7", None), ("[::]:7", None), ("192.0.2.1:7", Some("198.51.100.1:4000"))];
+    open_echoes(&mailbox, &mut registry, false, &addresses);
+    mailbox.commands.push(Command::Attach(steer_programs(&registry, jit))).unwrap();
     worker.turn(1);
     mailbox.commands.push(Command::Report(Box::default())).unwrap();
 
@@ -104,6 +99,7 @@ fn a_turn_allocates_nothing() {
     }
     assert_eq!(CALLS.get() - before, 0, "calls of the allocator in 10,000 turns");
     assert_eq!(worker.counters().received, 10_001 * 64);
+    assert!(worker.counters().lookup.steered > 0, "programs ran");
     let report: Box<Report> = Box::default();
     assert!(CALLS.get() > before, "the guard counts: {report:?}");
 }

@@ -5,11 +5,10 @@ mod support;
 
 use std::time::Duration;
 
-use support::{datagram, syn};
+use support::{datagram, open_echoes, syn};
 use weir_dataplane::device::memory::{MemoryDevice, Wire};
-use weir_dataplane::mailbox::{Command, Mailbox};
+use weir_dataplane::mailbox::Mailbox;
 use weir_dataplane::registry::Registry;
-use weir_dataplane::socket::{Service, SocketSpec};
 use weir_dataplane::worker::{Worker, WorkerSetup};
 
 const PACKETS: u64 = 10_000_000;
@@ -76,22 +75,13 @@ fn ten_million_mutated_packets() {
         WorkerSetup { number: 0, sockets: 64, hash_key: [3, 4], ifindex: 1, verdict_cache: true };
     let mut worker = Worker::new(&setup, MemoryDevice::new(wire), mailbox.clone());
     let mut registry = Registry::new(64);
-    for (local, remote) in [
+    let addresses = [
         ("192.0.2.1:7", None),
         ("[::]:7", None),
         ("192.0.2.1:7", Some("198.51.100.1:4000")),
         ("[2001:db8::1]:7", Some("[2001:db8::2]:4000")),
-    ] {
-        let spec = SocketSpec {
-            name: local.into(),
-            local: local.parse().unwrap(),
-            v6only: true,
-            remote: remote.map(|remote: &str| remote.parse().unwrap()),
-            service: Service::Echo,
-        };
-        let id = registry.open(spec.clone()).unwrap();
-        mailbox.commands.push(Command::Open(id, spec)).unwrap();
-    }
+    ];
+    open_echoes(&mailbox, &mut registry, true, &addresses);
     let mut now = 0;
     while worker.counters().received < PACKETS {
         now += 10_000;

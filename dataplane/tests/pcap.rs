@@ -8,13 +8,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use pcap_file::pcap::{PcapPacket, PcapReader, PcapWriter};
-use support::datagram;
+use support::{datagram, open_echoes};
 use weir_dataplane::device::memory::MemoryDevice;
 use weir_dataplane::device::pcap::{PcapFailure, PcapWire};
 use weir_dataplane::device::{Device, Mode};
-use weir_dataplane::mailbox::{Command, Mailbox};
+use weir_dataplane::mailbox::Mailbox;
 use weir_dataplane::registry::Registry;
-use weir_dataplane::socket::{Service, SocketSpec};
 use weir_dataplane::worker::{Worker, WorkerSetup};
 
 fn place(name: &str) -> PathBuf {
@@ -44,15 +43,7 @@ fn replays_and_records() {
     let setup =
         WorkerSetup { number: 0, sockets: 4, hash_key: [1, 2], ifindex: 0, verdict_cache: true };
     let mut worker = Worker::new(&setup, device, mailbox.clone());
-    let spec = SocketSpec {
-        name: "echo".into(),
-        local: "192.0.2.1:7".parse().unwrap(),
-        v6only: false,
-        remote: None,
-        service: Service::Echo,
-    };
-    let id = Registry::new(4).open(spec.clone()).unwrap();
-    mailbox.commands.push(Command::Open(id, spec)).unwrap();
+    open_echoes(&mailbox, &mut Registry::new(4), false, &[("192.0.2.1:7", None)]);
     for turn in 1..10 {
         worker.turn(turn);
     }

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use weir_bpf::verifier::VerifyOptions;
 use weir_bpf::{LoadOptions, Object};
 use weir_dataplane::device::memory::{MemoryDevice, Wire};
 use weir_dataplane::mailbox::{Attached, Command, Event, Mailbox, ProgramList};
@@ -128,10 +129,33 @@ impl Bed {
     }
 }
 
+/// Opens a socket that echoes at each local address, connected where there is a remote one.
+pub fn open_echoes(
+    mailbox: &Mailbox,
+    registry: &mut Registry,
+    v6only: bool,
+    addresses: &[(&str, Option<&str>)],
+) {
+    for (local, remote) in addresses {
+        let spec = SocketSpec {
+            name: (*local).into(),
+            local: local.parse().unwrap(),
+            v6only,
+            remote: remote.map(|remote| remote.parse().unwrap()),
+            service: Service::Echo,
+        };
+        let id = registry.open(spec.clone()).unwrap();
+        mailbox.commands.push(Command::Open(id, spec)).unwrap();
+    }
+}
+
 /// The steering object, with a binding of 192.0.2.1, all ports, to the first of the sockets.
-pub fn steer_programs(registry: &Registry) -> Arc<ProgramList> {
+pub fn steer_programs(registry: &Registry, jit: bool) -> Arc<ProgramList> {
     let object = Object::parse(weir_progs::STEER).unwrap();
     let loaded = object.load(&LoadOptions { cpus: 1, ..LoadOptions::default() }).unwrap();
+    if jit {
+        loaded.compile(&VerifyOptions::default()).unwrap();
+    }
     let map = |name: &str| loaded.maps.iter().find(|map| map.spec().name == name).unwrap();
     let (first, _) = registry.iter().next().unwrap();
     map("sockets").update_socket(&[0; 4], first, 0).unwrap();
